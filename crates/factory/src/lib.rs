@@ -1,1 +1,13 @@
-//! 
+//! Trains models: adapters on contributions, and the small base model that ships with the project.
+
+mod base_folder;
+mod base_recipe;
+mod corpus;
+mod corpus_error;
+mod corpus_forms;
+
+pub use base_folder::{read_chat_template, write_tokenizer_files};
+pub use base_recipe::{BaseRecipe, Form, ShapeRecipe, Source, TokenizerRecipe, TrainingRecipe};
+pub use corpus::{Corpus, CorpusTokens, SourceReport};
+pub use corpus_error::CorpusError;
+pub use corpus_forms::Document;

@@ -6,8 +6,8 @@ use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{
     AddedToken, DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper,
+    TokenizerImpl,
 };
-use tokenizers::{TokenizerImpl, Trainer as _};
 
 use crate::text_error::TextError;
 use crate::tokenizer::{Tokenizer, library};

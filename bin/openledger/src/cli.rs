@@ -1,0 +1,149 @@
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+
+/// OpenLedger: every answer of a model pays the people whose data produced it.
+#[derive(Debug, Parser)]
+#[command(name = "openledger", version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+    /// One JSON document on stdout instead of text.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// More log lines on stderr; repeat for more.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// The whole life of a payment on this machine, from records to paid wallets.
+    Demo(DemoArgs),
+    /// Node and gateway on this machine, until Ctrl-C; continues where it was.
+    Up(UpArgs),
+    /// Check what others claim.
+    #[command(subcommand)]
+    Audit(AuditCommand),
+    /// Measure, and print what was measured.
+    #[command(subcommand)]
+    Bench(BenchCommand),
+    /// Models on this machine.
+    #[command(subcommand)]
+    Model(ModelCommand),
+}
+
+/// Where training records come from, and what their fields are called.
+#[derive(Debug, Clone, Args)]
+pub struct RecordsArgs {
+    /// JSONL file of records; the handbook about OpenLedger by default.
+    #[arg(long, value_name = "FILE")]
+    pub records: Option<PathBuf>,
+    /// Field that holds the prompt.
+    #[arg(long, value_name = "P", default_value = "prompt")]
+    pub prompt_field: String,
+    /// Field that holds the completion.
+    #[arg(long, value_name = "C", default_value = "completion")]
+    pub completion_field: String,
+    /// Field that names the contributor, or holds a wallet.
+    #[arg(long, value_name = "K", default_value = "contributor")]
+    pub contributor_field: String,
+}
+
+/// How the model is trained.
+#[derive(Debug, Clone, Args)]
+pub struct TrainArgs {
+    /// Base model folder in Hugging Face layout; the built-in nano by default.
+    #[arg(long, value_name = "DIR")]
+    pub base: Option<PathBuf>,
+    /// Training steps; chosen from the number of records by default.
+    #[arg(long)]
+    pub steps: Option<u32>,
+    /// Threads for training and scoring; all cores by default. The result is the same for any number.
+    #[arg(long)]
+    pub threads: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    #[command(flatten)]
+    pub records: RecordsArgs,
+    #[command(flatten)]
+    pub train: TrainArgs,
+    /// Question to ask; may be given several times.
+    #[arg(long, value_name = "TEXT")]
+    pub ask: Vec<String>,
+    /// Keep everything in this folder instead of a temporary one.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Where the receipt of the first answer is written.
+    #[arg(long, value_name = "FILE", default_value = "receipt.json")]
+    pub receipt: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct UpArgs {
+    #[command(flatten)]
+    pub train: TrainArgs,
+    /// Where the chain, the models and the keys are kept.
+    #[arg(long, value_name = "DIR", default_value = "openledger-data")]
+    pub data_dir: PathBuf,
+    /// JSON-RPC of the chain, HTTP and WebSocket.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8545")]
+    pub rpc_addr: SocketAddr,
+    /// API of the gateway.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    pub api_addr: SocketAddr,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// Re-derive every number of a receipt; fails and names the step if one does not hold.
+    Verify(VerifyArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Receipt document, as the gateway serves it.
+    pub file: PathBuf,
+    /// Also check against this chain: the settlement, the model, the Datanet versions.
+    #[arg(long, value_name = "URL")]
+    pub rpc: Option<String>,
+    /// Also recompute the likelihoods with the model in this data folder.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// The only operator whose signature is accepted.
+    #[arg(long, value_name = "ADDRESS")]
+    pub operator: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum BenchCommand {
+    /// Ask questions taken verbatim from training records; count how often their contributor is
+    /// paid most.
+    Attribution(BenchAttributionArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct BenchAttributionArgs {
+    #[command(flatten)]
+    pub records: RecordsArgs,
+    #[command(flatten)]
+    pub train: TrainArgs,
+    /// How many questions are asked.
+    #[arg(long, default_value_t = 10)]
+    pub tries: usize,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ModelCommand {
+    /// List the models under a data folder.
+    List(ModelListArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct ModelListArgs {
+    /// Data folder of `openledger up` or `openledger demo --data-dir`.
+    #[arg(long, value_name = "DIR", default_value = "openledger-data")]
+    pub data_dir: PathBuf,
+}

@@ -1,0 +1,140 @@
+use axum::{
+    Json,
+    http::{HeaderValue, StatusCode, header::RETRY_AFTER},
+    response::{IntoResponse, Response},
+};
+use serde_json::json;
+
+/// An answer that is not 200, in the shape OpenAI clients parse.
+///
+/// `code` is stable and documented; `message` says what failed, why and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ApiError {
+    pub(crate) status: StatusCode,
+    pub(crate) kind: &'static str,
+    pub(crate) code: &'static str,
+    pub(crate) param: Option<String>,
+    pub(crate) message: String,
+    pub(crate) retry_after_s: Option<u32>,
+}
+
+impl ApiError {
+    fn new(status: StatusCode, kind: &'static str, code: &'static str, message: String) -> Self {
+        Self { status, kind, code, param: None, message, retry_after_s: None }
+    }
+
+    /// 400: the request is malformed at `param`.
+    pub fn invalid(param: impl Into<String>, message: impl Into<String>) -> Self {
+        let error = Self::new(
+            StatusCode::BAD_REQUEST,
+            "invalid_request_error",
+            "invalid_value",
+            message.into(),
+        );
+        Self { param: Some(param.into()), ..error }
+    }
+
+    /// 400: prompt and answer do not fit the model.
+    pub fn context_length(message: String) -> Self {
+        let code = "context_length_exceeded";
+        let error = Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", code, message);
+        Self { param: Some("messages".into()), ..error }
+    }
+
+    /// 401: no key, or one nobody issued.
+    pub fn invalid_api_key() -> Self {
+        let message = "No valid API key was given. Send `Authorization: Bearer <key>`; \
+                       `openledger up` prints where its development key is kept.";
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "invalid_request_error",
+            "invalid_api_key",
+            message.into(),
+        )
+    }
+
+    /// 404: no such model.
+    pub fn model_not_found(model: &str) -> Self {
+        let shown: String = model.chars().take(80).collect();
+        let message = format!("The model `{shown}` does not exist. GET /v1/models lists them.");
+        let error = Self::new(
+            StatusCode::NOT_FOUND,
+            "invalid_request_error",
+            "model_not_found",
+            message,
+        );
+        Self { param: Some("model".into()), ..error }
+    }
+
+    /// 404: anything else that is not there.
+    pub fn not_found(message: impl Into<String>) -> Self {
+        let kind = "invalid_request_error";
+        Self::new(StatusCode::NOT_FOUND, kind, "not_found", message.into())
+    }
+
+    /// 429: the prepaid balance or the spending limit does not cover the request. No work was done.
+    pub fn insufficient_quota(message: String) -> Self {
+        let code = "insufficient_quota";
+        Self::new(StatusCode::TOO_MANY_REQUESTS, code, code, message)
+    }
+
+    /// 429: the queue is full.
+    pub fn overloaded() -> Self {
+        let message = "All places in the queue are taken. Try again in a moment.";
+        let error = Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "rate_limit_error",
+            "rate_limit_exceeded",
+            message.into(),
+        );
+        Self { retry_after_s: Some(1), ..error }
+    }
+
+    /// 413: the body is larger than the limit.
+    pub fn too_large(limit_bytes: usize) -> Self {
+        let message = format!("The request body is larger than {limit_bytes} bytes.");
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "invalid_request_error",
+            "body_too_large",
+            message,
+        )
+    }
+
+    /// 503: the chain cannot be reached.
+    pub fn chain_unavailable(cause: impl core::fmt::Display) -> Self {
+        let message = format!("The chain did not answer, so nothing was generated or charged: {cause}");
+        let error = Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "server_error",
+            "chain_unavailable",
+            message,
+        );
+        Self { retry_after_s: Some(2), ..error }
+    }
+
+    /// 500: our fault.
+    pub fn internal(cause: impl core::fmt::Display) -> Self {
+        let message = format!("The answer could not be completed: {cause}");
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        Self::new(status, "server_error", "internal_error", message)
+    }
+
+    /// The JSON body.
+    pub fn body(&self) -> serde_json::Value {
+        json!({ "error": {
+            "message": self.message, "type": self.kind, "param": self.param, "code": self.code,
+        } })
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(self.body())).into_response();
+        if let Some(seconds) = self.retry_after_s {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}

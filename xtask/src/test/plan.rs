@@ -1,0 +1,215 @@
+//! What `cargo xtask test` runs, in which order, and what depends on what.
+//!
+//! One profile is compiled: release, which is what is shipped. Clippy checks in that profile too, so
+//! build scripts and procedural macros are built once. Only the float kernels are compiled a second
+//! time, in the debug profile, to see that both give the same bits.
+
+use std::fmt;
+
+use super::command_line::CommandLine;
+
+/// How much is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// What a change must pass.
+    Everyday,
+    /// That, and the slow suites.
+    Full,
+}
+
+/// One step of the plan.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Step {
+    pub(super) name: &'static str,
+    pub(super) work: Work,
+    /// Earlier steps without which this one says nothing.
+    pub(super) needs: &'static [&'static str],
+    /// Whether it runs tests; then at least one must run.
+    pub(super) counts_tests: bool,
+}
+
+/// What a step does.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Work {
+    /// Sees to it that the machine has what the other steps call.
+    Machine,
+    /// The rules of this repository.
+    Tidy,
+    /// A program.
+    Command(CommandLine),
+}
+
+const EVERYDAY: &[Step] = &[
+    Step { name: "machine", work: Work::Machine, needs: &[], counts_tests: false },
+    check("tidy", Work::Tidy),
+    check("format", command("cargo", &["fmt", "--all", "--check"])),
+    check(
+        "contract tools",
+        in_contracts("npm", &["ci", "--ignore-scripts", "--no-audit", "--no-fund"], &[]),
+    ),
+    Step {
+        name: "contract artifacts",
+        work: command("node", &["contracts/build.mjs", "--check"]),
+        needs: &["machine", "contract tools"],
+        counts_tests: false,
+    },
+    Step {
+        name: "contract tests",
+        work: in_contracts(FORGE, &["test"], &[]),
+        needs: &["machine", "contract tools"],
+        counts_tests: true,
+    },
+    check(
+        "clippy",
+        command(
+            "cargo",
+            &[
+                "clippy",
+                "--release",
+                "--locked",
+                "--workspace",
+                "--all-targets",
+                "--",
+                "-D",
+                "warnings",
+            ],
+        ),
+    ),
+    // Apart from running, so that the table shows where the time goes.
+    check(
+        "compile",
+        command("cargo", &["test", "--release", "--locked", "--workspace", "--no-run"]),
+    ),
+    Step {
+        name: "tests",
+        work: command("cargo", &["test", "--release", "--locked", "--workspace", "--no-fail-fast"]),
+        needs: &["machine", "compile"],
+        counts_tests: true,
+    },
+    Step {
+        name: "same bits in debug",
+        work: command(
+            "cargo",
+            &["test", "--locked", "-p", "openledger-tensor", "-p", "openledger-model"],
+        ),
+        needs: &["machine"],
+        counts_tests: true,
+    },
+];
+
+const SLOW: &[Step] = &[
+    Step {
+        name: "long contract fuzzing",
+        work: in_contracts(
+            FORGE,
+            &["test"],
+            &[("FOUNDRY_FUZZ_RUNS", "20000"), ("FOUNDRY_INVARIANT_RUNS", "1000")],
+        ),
+        needs: &["machine", "contract tools"],
+        counts_tests: true,
+    },
+    Step {
+        name: "long properties",
+        work: Work::Command(CommandLine {
+            program: "cargo",
+            arguments: &["test", "--release", "--locked", "--workspace", "--no-fail-fast"],
+            folder: "",
+            environment: &[("PROPTEST_CASES", "4096")],
+        }),
+        needs: &["machine", "compile"],
+        counts_tests: true,
+    },
+    Step {
+        name: "slow tests",
+        work: command(
+            "cargo",
+            &["test", "--release", "--locked", "--workspace", "--no-fail-fast", "--", "--ignored"],
+        ),
+        needs: &["machine", "compile"],
+        counts_tests: false,
+    },
+    check(
+        "documentation",
+        Work::Command(CommandLine {
+            program: "cargo",
+            arguments: &["doc", "--release", "--locked", "--workspace", "--no-deps"],
+            folder: "",
+            environment: &[("RUSTDOCFLAGS", "-D warnings")],
+        }),
+    ),
+];
+
+const FORGE: &str = "node_modules/.bin/forge";
+
+/// The steps of `extent`, in the order they run.
+pub(super) fn plan(extent: Extent) -> Vec<Step> {
+    match extent {
+        Extent::Everyday => EVERYDAY.to_vec(),
+        Extent::Full => [EVERYDAY, SLOW].concat(),
+    }
+}
+
+/// A step that runs no tests and needs only the machine.
+const fn check(name: &'static str, work: Work) -> Step {
+    Step { name, work, needs: &["machine"], counts_tests: false }
+}
+
+const fn command(program: &'static str, arguments: &'static [&'static str]) -> Work {
+    Work::Command(CommandLine { program, arguments, folder: "", environment: &[] })
+}
+
+const fn in_contracts(
+    program: &'static str,
+    arguments: &'static [&'static str],
+    environment: &'static [(&'static str, &'static str)],
+) -> Work {
+    Work::Command(CommandLine { program, arguments, folder: "contracts", environment })
+}
+
+impl fmt::Display for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Machine => write!(f, "compilers, Node, Rust components"),
+            Self::Tidy => write!(f, "cargo xtask tidy"),
+            Self::Command(command) => write!(f, "{command}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_needs_only_earlier_steps_and_names_are_unique() {
+        let steps = plan(Extent::Full);
+        for (index, step) in steps.iter().enumerate() {
+            let earlier: Vec<_> = steps[..index].iter().map(|step| step.name).collect();
+            assert!(!earlier.contains(&step.name), "{} comes twice", step.name);
+            for needed in step.needs {
+                assert!(
+                    earlier.contains(needed),
+                    "{} needs {needed}, which is not earlier",
+                    step.name
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_full_run_begins_with_the_everyday_run() {
+        let names = |extent| plan(extent).iter().map(|step| step.name).collect::<Vec<_>>();
+        let (everyday, full) = (names(Extent::Everyday), names(Extent::Full));
+        assert!(full.starts_with(&everyday) && full.len() > everyday.len());
+    }
+
+    #[test]
+    fn the_workspace_is_compiled_in_release_only() {
+        let kernels_alone = ["same bits in debug", "format"];
+        for step in plan(Extent::Full).iter().filter(|step| !kernels_alone.contains(&step.name)) {
+            if let Work::Command(CommandLine { program: "cargo", arguments, .. }) = &step.work {
+                assert!(arguments.contains(&"--release"), "{}", step.name);
+            }
+        }
+    }
+}

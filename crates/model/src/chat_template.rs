@@ -16,6 +16,8 @@ pub const TOKENIZER_CONFIG_BYTES_MAX: u64 = 8 << 20;
 /// Most messages of one conversation.
 pub const MESSAGES_MAX: usize = 1024;
 /// Instructions a template may execute: templates come with model files, which anyone can publish.
+/// It bounds time, not memory (a string can double at every step), so a base model, like its weights, has to be
+/// one the operator chose. Adapters carry no template.
 const TEMPLATE_FUEL: u64 = 5_000_000;
 
 /// Who speaks.

@@ -253,7 +253,7 @@ mod tests {
 
     #[test]
     fn normalisation_cannot_smuggle_a_record_over_the_limit() {
-        // U+0390 grows when decomposed; U+FB2C is composition-excluded and grows under NFC.
+        // U+FB2C is excluded from composition, so NFC makes three characters of it.
         let grows = "\u{FB2C}".repeat(CONTENT_BYTES_MAX / 5);
         assert!(grows.len() < CONTENT_BYTES_MAX);
         let fault = Canonical::prompt_completion("a", &grows).unwrap_err();

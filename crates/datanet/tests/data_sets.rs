@@ -1,5 +1,6 @@
 //! Real and shipped data sets from file to proof.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -37,6 +38,9 @@ fn command_families_become_a_version_that_proves_each_record() {
     let version = built.version;
     let parts = version.contributions();
     assert_eq!(parts.len(), 8);
+    // From the same second program as the test vector in docs/datanets.md.
+    let root = "0xd9bc83cddec0836cc54ae2c034d60a84928623fb94f7ae7c38e893007461096a";
+    assert_eq!(version.root().to_string(), root);
     assert!(parts.iter().all(|part| part.records == 60));
     for (index, record) in version.records().iter().enumerate() {
         let proof = version.prove(index).unwrap();
@@ -67,4 +71,56 @@ fn a_copied_family_adds_no_record() {
     let copy = ingest(copy.join("\n").as_bytes(), "family");
     assert_eq!(copy.rows.len(), 480);
     assert!(matches!(one.append(copy), Err(Error::NothingNew)));
+}
+
+#[test]
+fn the_handbook_keeps_its_rules() {
+    let file = fs::read(root().join("examples/handbook/handbook.jsonl")).unwrap();
+    let ingest = ingest(&file, "contributor");
+    assert_eq!((ingest.rejected.total, ingest.blank_lines), (0, 0));
+    let built = Version::first(ingest, "CC0-1.0".parse().unwrap()).unwrap();
+    assert!(built.duplicates.is_empty());
+    let parts = built.version.contributions();
+    assert!(parts.len() >= 4 && parts.iter().all(|part| part.records >= 44));
+
+    let (mut prompts, mut answers) = (BTreeSet::new(), BTreeSet::new());
+    for record in built.version.records() {
+        let (prompt, answer) =
+            (record.canonical().prompt().unwrap(), record.canonical().completion());
+        assert!(prompt.is_ascii() && answer.is_ascii(), "{prompt}");
+        assert!(prompt.split(' ').count() <= 15 && prompt.ends_with('?'), "{prompt}");
+        assert!(
+            (10..=35).contains(&answer.split(' ').count()) && answer.ends_with('.'),
+            "{answer}"
+        );
+        assert!(prompts.insert(prompt.to_lowercase()), "{prompt} is asked twice");
+        assert!(answers.insert(answer.to_lowercase()), "{answer} is said twice");
+    }
+    assert!(prompts.contains("what does the commons pool hold?"));
+}
+
+/// The hashes in the documentation were computed by another program, written from its text alone.
+#[test]
+fn the_documented_test_vector_holds() {
+    let page = fs::read_to_string(root().join("docs/datanets.md")).unwrap();
+    let vector = page.split("## 6. Test vector").nth(1).unwrap();
+    let block = |fence: &str| vector.split(fence).nth(1).unwrap().split("```").next().unwrap();
+    let stated = block("```text\n");
+
+    let ingest = ingest(block("```json\n").as_bytes(), "contributor");
+    assert_eq!((ingest.rows.len(), ingest.rejected.total), (4, 0));
+    let built = Version::first(ingest, "CC0-1.0".parse().unwrap()).unwrap();
+    assert_eq!((built.duplicates[0].line, built.duplicates[0].earliest_record), (4, 2));
+
+    let mut computed = Vec::new();
+    let records = built.version.records();
+    computed.extend(records.iter().map(|record| record.canonical().content_hash()));
+    computed.extend(records.iter().map(|record| record.canonical().duplicate_key()));
+    computed.extend(records.iter().map(|record| record.leaf()));
+    computed.push(built.version.contributions()[0].root);
+    computed.push(built.version.root());
+    let stated: Vec<&str> =
+        stated.split_whitespace().filter(|word| word.starts_with("0x")).collect();
+    let computed: Vec<String> = computed.iter().map(|hash| hash.to_string()).collect();
+    assert_eq!(computed, stated);
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use eyre::{ContextCompat, Result, WrapErr};
@@ -25,7 +25,7 @@ impl CommandLine {
     /// test results in it are counted; stderr is ours.
     pub(super) fn run(&self, root: &Path, shown: &mut impl Write) -> Result<TestCounts, Failure> {
         let folder = root.join(self.folder);
-        let mut child = Command::new(self.program_in(&folder))
+        let mut child = Command::new(self.program)
             .args(self.arguments)
             .envs(self.environment.iter().copied())
             .current_dir(&folder)
@@ -40,11 +40,6 @@ impl CommandLine {
             return Ok(tests);
         }
         Err(Failure { reason: format!("`{self}` ended with {status}"), tests })
-    }
-
-    /// A program named by a relative path lies in the folder of the command.
-    fn program_in(&self, folder: &Path) -> PathBuf {
-        if self.program.contains('/') { folder.join(self.program) } else { self.program.into() }
     }
 }
 
@@ -106,15 +101,12 @@ mod tests {
 
     #[test]
     fn a_command_is_shown_as_it_would_be_typed() {
-        let forge = CommandLine {
-            program: "node_modules/.bin/forge",
+        let long = CommandLine {
+            program: "npm",
             arguments: &["test"],
             folder: "contracts",
-            environment: &[("FOUNDRY_FUZZ_RUNS", "9")],
+            environment: &[("PROPTEST_CASES", "9")],
         };
-        assert_eq!(
-            forge.to_string(),
-            "cd contracts && FOUNDRY_FUZZ_RUNS='9' node_modules/.bin/forge test"
-        );
+        assert_eq!(long.to_string(), "cd contracts && PROPTEST_CASES='9' npm test");
     }
 }

@@ -43,19 +43,16 @@ const EVERYDAY: &[Step] = &[
     Step { name: "machine", work: Work::Machine, needs: &[], counts_tests: false },
     check("tidy", Work::Tidy),
     check("format", command("cargo", &["fmt", "--all", "--check"])),
-    check(
-        "contract tools",
-        in_contracts("npm", &["ci", "--ignore-scripts", "--no-audit", "--no-fund"], &[]),
-    ),
+    check("contract tools", in_contracts(&["ci", "--ignore-scripts", "--no-audit", "--no-fund"])),
     Step {
         name: "contract artifacts",
-        work: command("node", &["contracts/build.mjs", "--check"]),
+        work: in_contracts(&["run", "check"]),
         needs: &["machine", "contract tools"],
         counts_tests: false,
     },
     Step {
         name: "contract tests",
-        work: in_contracts(FORGE, &["test"], &[]),
+        work: in_contracts(&["test"]),
         needs: &["machine", "contract tools"],
         counts_tests: true,
     },
@@ -100,11 +97,7 @@ const EVERYDAY: &[Step] = &[
 const SLOW: &[Step] = &[
     Step {
         name: "long contract fuzzing",
-        work: in_contracts(
-            FORGE,
-            &["test"],
-            &[("FOUNDRY_FUZZ_RUNS", "20000"), ("FOUNDRY_INVARIANT_RUNS", "1000")],
-        ),
+        work: in_contracts(&["run", "test:full"]),
         needs: &["machine", "contract tools"],
         counts_tests: true,
     },
@@ -139,8 +132,6 @@ const SLOW: &[Step] = &[
     ),
 ];
 
-const FORGE: &str = "node_modules/.bin/forge";
-
 /// The steps of `extent`, in the order they run.
 pub(super) fn plan(extent: Extent) -> Vec<Step> {
     match extent {
@@ -158,12 +149,9 @@ const fn command(program: &'static str, arguments: &'static [&'static str]) -> W
     Work::Command(CommandLine { program, arguments, folder: "", environment: &[] })
 }
 
-const fn in_contracts(
-    program: &'static str,
-    arguments: &'static [&'static str],
-    environment: &'static [(&'static str, &'static str)],
-) -> Work {
-    Work::Command(CommandLine { program, arguments, folder: "contracts", environment })
+/// npm, with the scripts that `contracts/package.json` names.
+const fn in_contracts(arguments: &'static [&'static str]) -> Work {
+    Work::Command(CommandLine { program: "npm", arguments, folder: "contracts", environment: &[] })
 }
 
 impl fmt::Display for Work {

@@ -1,0 +1,67 @@
+//! Settings of a node.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+};
+
+use serde::{Deserialize, Serialize};
+
+/// Where the node listens unless told otherwise.
+const DEFAULT_RPC_ADDR: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8545);
+
+/// About two and a quarter hours of one-second blocks.
+const DEFAULT_HISTORY_BLOCKS: u64 = 8192;
+
+/// Settings of a node. Each has a default, so that `Config::new(dir)` is enough.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where the chain lives. Created if absent; one node at a time. Default: `openledger-chain` in
+    /// the working directory.
+    pub data_dir: PathBuf,
+    /// Address of the JSON-RPC server, HTTP and WebSocket on one port. Port 0 takes any free port.
+    /// Default: 127.0.0.1:8545.
+    pub rpc_addr: SocketAddr,
+    /// When blocks are made. Default: every second.
+    pub block_production: BlockProduction,
+    /// How many past states `eth_call`, `eth_getBalance`, `eth_getProof` and the like can see.
+    /// Blocks, receipts and logs are kept for ever. Default: 8192.
+    pub history_blocks: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::new("openledger-chain")
+    }
+}
+
+impl Config {
+    /// The defaults, on `data_dir`.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            rpc_addr: DEFAULT_RPC_ADDR,
+            block_production: BlockProduction::default(),
+            history_blocks: DEFAULT_HISTORY_BLOCKS,
+        }
+    }
+}
+
+/// When blocks are made. A block's timestamp is its parent's plus one second in every mode, as
+/// derivation from L1 demands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BlockProduction {
+    /// When the wall clock reaches the block's timestamp. After a pause (the node was off, the
+    /// machine asleep) the missed seconds are filled with empty blocks as fast as they can be made,
+    /// so that chain time is wall-clock time again before users' transactions are included.
+    #[default]
+    EverySecond,
+    /// The same, and at once whenever a transaction arrives. Chain time then runs ahead of the wall
+    /// clock, which an L1 would not accept: for tests and demonstrations only.
+    OnTransaction,
+    /// Only when [`Handle::mine_block`](crate::Handle::mine_block) is called.
+    Manual,
+}

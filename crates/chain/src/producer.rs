@@ -1,0 +1,204 @@
+//! Extends the chain: builds blocks, makes them durable, publishes them.
+//!
+//! ```text
+//! due? ─▶ L1 origin ─▶ build (pool) ─▶ log + fsync ─▶ publish
+//! ```
+//!
+//! **Invariant:** a block that was published is durable.
+//! **Invariant:** a block's timestamp is its parent's plus one.
+
+use std::{
+    sync::{Arc, mpsc},
+    time::Duration,
+};
+
+use tokio::sync::oneshot;
+
+use crate::{
+    BlockProduction, Error,
+    chain::{Chain, Tip},
+    clock::Clock,
+    execution::{BuiltBlock, CandidateTxs, build_block},
+    l1::L1Source,
+    storage::{AppendError, Log, encode_block},
+    transaction::SignedTx,
+};
+
+/// Empty blocks that are made durable together while catching up with the clock.
+const CATCH_UP_BATCH: u64 = 256;
+/// How long to wait before trying again when the disk refused a block.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// What others ask of the producer.
+pub(crate) enum Command {
+    /// Make a block now and say how it went.
+    Mine(oneshot::Sender<Result<(), Error>>),
+    /// A transaction came into the pool.
+    TransactionArrived,
+    /// End, after the block that is being made.
+    Stop,
+}
+
+/// Extends the chain. Owns the block log.
+pub(crate) struct Producer {
+    pub(crate) chain: Arc<Chain>,
+    pub(crate) log: Log,
+    pub(crate) l1: Box<dyn L1Source>,
+    pub(crate) clock: Box<dyn Clock>,
+    pub(crate) production: BlockProduction,
+    pub(crate) commands: mpsc::Receiver<Command>,
+}
+
+/// Why a block could not be added.
+enum Failure {
+    /// The disk refused it; it may be tried again.
+    Refused(std::io::Error),
+    /// Nothing more can be added.
+    Fatal(Error),
+}
+
+impl Producer {
+    /// Runs until it is stopped.
+    ///
+    /// Errors: what made it impossible to go on.
+    pub(crate) fn run(mut self) -> Result<(), Error> {
+        loop {
+            let command = match self.wait() {
+                Some(timeout) => match self.commands.recv_timeout(timeout) {
+                    Ok(command) => Some(command),
+                    Err(mpsc::RecvTimeoutError::Timeout) => None,
+                    Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(()),
+                },
+                None => match self.commands.recv() {
+                    Ok(command) => Some(command),
+                    Err(mpsc::RecvError) => return Ok(()),
+                },
+            };
+            let outcome = match command {
+                None => self.produce_due(),
+                Some(Command::TransactionArrived) => self.mine_waiting(),
+                Some(Command::Stop) => return Ok(()),
+                Some(Command::Mine(done)) => {
+                    let outcome = self.mine();
+                    let answer = match &outcome {
+                        Ok(()) => Ok(()),
+                        Err(Failure::Refused(error)) => {
+                            Err(Error::Internal(format!("the disk refused the block: {error}")))
+                        }
+                        Err(Failure::Fatal(error)) => Err(Error::Internal(error.to_string())),
+                    };
+                    // The one who asked may have gone.
+                    let _ = done.send(answer);
+                    outcome
+                }
+            };
+            match outcome {
+                Ok(()) => {}
+                Err(Failure::Refused(error)) => {
+                    tracing::error!(%error, "the disk refused a block; trying again");
+                    std::thread::sleep(RETRY_AFTER);
+                }
+                Err(Failure::Fatal(error)) => return Err(error),
+            }
+        }
+    }
+
+    /// How long until the next block is due, or `None` if only a command makes blocks.
+    fn wait(&self) -> Option<Duration> {
+        (self.production != BlockProduction::Manual).then(|| {
+            let due = Duration::from_secs(self.chain.head().header.timestamp + 1);
+            due.saturating_sub(self.clock.now())
+        })
+    }
+
+    /// Makes the blocks up to the present second: empty ones for those that were missed, then one
+    /// with what is waiting.
+    fn produce_due(&mut self) -> Result<(), Failure> {
+        let behind = self.clock.now().as_secs().saturating_sub(self.chain.head().header.timestamp);
+        if behind == 0 {
+            return Ok(());
+        }
+        if behind > 1 {
+            // Back to `run` after each batch, so that a stop is not kept waiting.
+            return self.extend_empty((behind - 1).min(CATCH_UP_BATCH));
+        }
+        self.mine()
+    }
+
+    /// One block, if something waits that can run.
+    fn mine_waiting(&mut self) -> Result<(), Failure> {
+        if self.production != BlockProduction::OnTransaction {
+            return Ok(());
+        }
+        let Tip { block, state } = self.chain.tip();
+        let base_fee = self.chain.rules.next_base_fee(&block.header);
+        let anything = {
+            let mut best = self.chain.pool().best(base_fee, |sender| state.nonce(sender));
+            best.next().is_some()
+        };
+        if anything { self.mine() } else { Ok(()) }
+    }
+
+    /// One block with what is waiting.
+    fn mine(&mut self) -> Result<(), Failure> {
+        let tip = self.chain.tip();
+        let base_fee = self.chain.rules.next_base_fee(&tip.block.header);
+        let mut best = self.chain.pool().best(base_fee, |sender| tip.state.nonce(sender));
+        let built = self.build(&tip, &mut best)?;
+        for (tx, reason) in &best.invalid {
+            tracing::debug!(hash = %tx.hash(), reason, "dropping a transaction that cannot run");
+            self.chain.pool().remove(tx);
+        }
+        self.append(vec![built])
+    }
+
+    /// `count` blocks without users' transactions, made durable together.
+    fn extend_empty(&mut self, count: u64) -> Result<(), Failure> {
+        let mut tip = self.chain.tip();
+        let mut built = Vec::new();
+        for _ in 0..count {
+            let next = self.build(&tip, &mut NoTransactions)?;
+            self.chain.record_hash(&next.block);
+            tip = Tip { block: Arc::new(next.block.clone()), state: next.state.clone() };
+            built.push(next);
+        }
+        self.append(built)
+    }
+
+    fn build(&self, tip: &Tip, txs: &mut dyn CandidateTxs) -> Result<BuiltBlock, Failure> {
+        let origin = self.l1.origin(tip.block.header.timestamp + 1);
+        let view = self.chain.view(tip.state.clone());
+        build_block(&self.chain.rules, &tip.block, view, &origin, txs).map_err(|reason| {
+            Failure::Fatal(Error::Execution { number: tip.block.number() + 1, reason })
+        })
+    }
+
+    /// Makes blocks durable, then public.
+    fn append(&mut self, built: Vec<BuiltBlock>) -> Result<(), Failure> {
+        let records: Vec<Vec<u8>> =
+            built.iter().map(|built| encode_block(&built.block, &built.diff)).collect();
+        let offsets = self.log.append(&records).map_err(|error| match error {
+            AppendError::NotWritten(error) => Failure::Refused(error),
+            error @ AppendError::Unknown(_) => {
+                Failure::Fatal(Error::Internal(format!("block log: {error}")))
+            }
+        })?;
+        for built in &built {
+            self.chain.record_hash(&built.block);
+        }
+        self.chain.publish(built, &offsets);
+        Ok(())
+    }
+}
+
+/// For blocks that only carry the clock forward.
+struct NoTransactions;
+
+impl CandidateTxs for NoTransactions {
+    fn next(&mut self) -> Option<Arc<SignedTx>> {
+        None
+    }
+    fn included(&mut self) {}
+    fn postponed(&mut self) {}
+    fn invalid(&mut self, _: String) {}
+}

@@ -10,8 +10,8 @@ use unicode_normalization::UnicodeNormalization;
 /// Follows the compatibility caseless matching of Unicode §3.13 (D146) in spirit; the white-space rule
 /// is ours. Never shown and never trained on, only hashed.
 pub(crate) fn fold(text: &str) -> String {
-    let visible: String = text.nfkc().filter(|c| !is_default_ignorable(*c)).collect();
-    let folded: String = UniCase::unicode(visible).to_folded_case().nfkc().collect();
+    // In ASCII nothing is ignorable or has another form, and folding is lowering.
+    let folded = if text.is_ascii() { text.to_ascii_lowercase() } else { fold_unicode(text) };
     let mut words = folded.split_whitespace();
     let mut out = String::with_capacity(folded.len());
     out.push_str(words.next().unwrap_or_default());
@@ -20,6 +20,11 @@ pub(crate) fn fold(text: &str) -> String {
         out.push_str(word);
     }
     out
+}
+
+fn fold_unicode(text: &str) -> String {
+    let visible: String = text.nfkc().filter(|c| !is_default_ignorable(*c)).collect();
+    UniCase::unicode(visible).to_folded_case().nfkc().collect()
 }
 
 /// Whether Unicode gives `c` the property Default_Ignorable_Code_Point: it shows nothing, so it can
@@ -56,6 +61,11 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_short_way_for_ascii_is_the_long_way(text in "[\\x00-\\x7F]{0,40}") {
+            prop_assert_eq!(text.to_ascii_lowercase(), fold_unicode(&text));
+        }
+
         #[test]
         fn white_space_at_the_ends_never_matters(text in "\\PC{0,40}", left in "\\s{0,3}", right in "\\s{0,3}") {
             prop_assert_eq!(fold(&format!("{left}{text}{right}")), fold(&text));

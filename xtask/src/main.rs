@@ -30,7 +30,7 @@ const USAGE: &str = "\
 usage: cargo xtask <command>
 
   test          every check and test that a change must pass
-  test --full   the same, and the slow suites: long fuzzing, ignored tests, comparison with Python PEFT
+  test --full   the same, and the slow suites: long fuzzing, ignored tests, documentation
   tidy          only the rules of this repository: dependency directions, file sizes, names, leftovers
 ";
 

@@ -39,7 +39,7 @@ impl CommandLine {
         if status.success() {
             return Ok(tests);
         }
-        Err(Failure { reason: format!("`{self}` ended with {status}"), tests })
+        Err(Failure { reason: status.to_string(), tests })
     }
 }
 

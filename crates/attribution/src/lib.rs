@@ -1,1 +1,42 @@
-//! 
+//! Who is paid what for one answer.
+//!
+//! Takes what the counterfactual adapters would have said to an answer and the training text it
+//! repeats, returns integer shares that anybody can recompute. Pure: no clock, no disk, no model, no
+//! network. Wallets, prices and fees are not known here; a player is a number.
+//!
+//! ```text
+//! players ─▶ Design ─▶ one subset per run ─▶ (training and scoring happen elsewhere)
+//!
+//! values, one per run ─▶ Effects ─┬─▶ above the noise floor ─┐
+//!                                 └─▶ NoiseFloor             │
+//! values of θ(∅), θ(N) ─▶ explained fraction ────────────────┼─▶ Shares + commons
+//! answer tokens ─▶ SpanIndex ─▶ SpanMatch ─▶ SpanCredit ─────┘
+//!
+//! Inputs (all of the left side) ─▶ Outcome (all of the right side); both together: Evidence
+//! ```
+//!
+//! **Invariant:** shares and commons sum to `Share::ONE` exactly.
+//! **Invariant:** from the values on, everything is integer; no floating point decides anything.
+//! **Invariant:** an outcome is a function of its inputs, so evidence can be re-derived step by step.
+
+mod design;
+mod effects;
+mod error;
+mod evidence;
+mod explained;
+mod noise_floor;
+mod shares;
+mod spans;
+
+pub use design::{Design, DesignRef, ORDER_MAX, PLAYERS_MAX, Run};
+pub use effects::{Effects, VALUE_MAX, VALUE_UNITS_PER_NAT, effects, effects_plain};
+pub use error::{Error, Step};
+pub use evidence::{Evidence, EvidenceInputs, Inputs, Outcome, SpanInput};
+pub use explained::explained;
+pub use noise_floor::{CONTRASTS_MIN, noise_floor};
+pub use openledger_primitives::Share;
+pub use shares::{Shares, shares};
+pub use spans::{
+    ANSWER_TOKENS_MAX, HOLDERS_MAX, Holder, INDEX_SYMBOLS_MAX, SPAN_SURPRISAL_MIN, SPAN_TOKENS_MIN,
+    SURPRISAL_MAX, Span, SpanCredit, SpanIndex, SpanMatch, TOKEN_MAX, charge,
+};

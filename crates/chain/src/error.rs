@@ -97,6 +97,9 @@ pub enum Error {
         /// Why it failed.
         reason: String,
     },
+    /// The node stopped because it could not go on.
+    #[error("the node has stopped: {0}")]
+    Fault(std::sync::Arc<Error>),
     /// The node has stopped.
     #[error("the node has stopped")]
     Stopped,

@@ -6,9 +6,9 @@ use op_alloy_consensus::{L1InfoDepositSource, OpTxEnvelope, TxDeposit};
 use crate::{genesis::L1FeeScalars, l1::L1Origin};
 
 /// The account in whose name the attributes are set.
-pub(crate) const DEPOSITOR: Address = address!("0xDeaDDEaDDeAdDeAdDEAdDEaddeAddEAdDEAd0001");
+pub(super) const DEPOSITOR: Address = address!("0xDeaDDEaDDeAdDeAdDEAdDEaddeAddEAdDEAd0001");
 /// The predeploy that keeps them.
-pub(crate) const L1_BLOCK: Address = address!("0x4200000000000000000000000000000000000015");
+const L1_BLOCK: Address = address!("0x4200000000000000000000000000000000000015");
 /// Gas that the deposit may use (Regolith).
 const DEPOSIT_GAS: u64 = 1_000_000;
 /// Selector of `setL1BlockValuesIsthmus()`.

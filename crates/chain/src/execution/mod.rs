@@ -7,7 +7,6 @@ mod block;
 mod call;
 mod rules;
 
-pub(crate) use attributes::L1_BLOCK;
 pub(crate) use block::{BuiltBlock, CandidateTxs, SealedBlock, build_block};
 pub(crate) use call::{CallOutcome, Simulation};
 pub(crate) use rules::{FEE_VAULT, MESSAGE_PASSER, Rules};

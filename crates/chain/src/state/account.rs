@@ -98,7 +98,6 @@ impl TrieValue for Account {
             balance: self.balance,
             storage_root: self.storage.root(),
             code_hash: self.code_hash,
-            ..TrieAccount::default()
         })
     }
 }

@@ -71,25 +71,33 @@ impl Journal {
     }
 
     /// Starts the thread that writes. `live` gives the transactions that a rewritten journal keeps.
-    pub(crate) fn start(self, live: LiveTransactions) -> Result<JournalSender, Error> {
+    pub(crate) fn start(
+        self,
+        live: LiveTransactions,
+    ) -> Result<(JournalSender, thread::JoinHandle<()>), Error> {
         let (sender, requests) = mpsc::sync_channel(QUEUE_MAX);
-        thread::Builder::new()
+        let thread = thread::Builder::new()
             .name("chain-journal".to_owned())
             .spawn(move || self.run(&requests, &live))
             .map_err(|error| Error::Internal(format!("cannot start a thread: {error}")))?;
-        Ok(JournalSender { requests: sender })
+        Ok((JournalSender { requests: sender }, thread))
     }
 
-    fn run(mut self, requests: &mpsc::Receiver<Request>, live: &LiveTransactions) {
+    fn run(mut self, requests: &mpsc::Receiver<Message>, live: &LiveTransactions) {
         self.rewrite(live);
         while let Ok(first) = requests.recv() {
-            let group: Vec<Request> =
+            let group: Vec<Message> =
                 std::iter::once(first).chain(requests.try_iter().take(GROUP_MAX - 1)).collect();
-            let payloads: Vec<Vec<u8>> = group.iter().map(|request| request.tx.to_vec()).collect();
+            let stop = group.iter().any(|message| matches!(message, Message::Stop));
+            let writes = || group.iter().filter_map(Message::write);
+            let payloads: Vec<Vec<u8>> = writes().map(|write| write.tx.to_vec()).collect();
             let result = self.log.append(&payloads);
-            for request in group {
+            for write in group.into_iter().filter_map(Message::into_write) {
                 // A client that has gone does not wait for the answer.
-                let _ = request.done.send(result.is_ok());
+                let _ = write.done.send(result.is_ok());
+            }
+            if stop {
+                return;
             }
             match result {
                 Ok(_) if self.log.bytes() > JOURNAL_BYTES_MAX => self.rewrite(live),
@@ -124,21 +132,49 @@ impl Journal {
     }
 }
 
-struct Request {
+struct Write {
     tx: Bytes,
     done: oneshot::Sender<bool>,
+}
+
+enum Message {
+    Write(Write),
+    Stop,
+}
+
+impl Message {
+    fn write(&self) -> Option<&Write> {
+        match self {
+            Self::Write(write) => Some(write),
+            Self::Stop => None,
+        }
+    }
+
+    fn into_write(self) -> Option<Write> {
+        match self {
+            Self::Write(write) => Some(write),
+            Self::Stop => None,
+        }
+    }
 }
 
 /// Hands transactions to the journal.
 #[derive(Clone)]
 pub(crate) struct JournalSender {
-    requests: mpsc::SyncSender<Request>,
+    requests: mpsc::SyncSender<Message>,
 }
 
 impl JournalSender {
     /// Whether `tx` is durable now. False if the disk refused it or too many are waiting.
     pub(crate) async fn write(&self, tx: Bytes) -> bool {
         let (done, written) = oneshot::channel();
-        self.requests.try_send(Request { tx, done }).is_ok() && written.await.unwrap_or(false)
+        let message = Message::Write(Write { tx, done });
+        self.requests.try_send(message).is_ok() && written.await.unwrap_or(false)
+    }
+
+    /// Ends the thread, after what was handed over before.
+    pub(crate) fn stop(&self) {
+        // If it has ended already there is nothing to do.
+        let _ = self.requests.send(Message::Stop);
     }
 }

@@ -1,0 +1,291 @@
+//! Starts, watches and stops a node.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError, mpsc},
+    thread,
+};
+
+use alloy_primitives::{B256, Bytes};
+use tokio::sync::{oneshot, watch};
+
+use crate::{
+    Config, Error, Genesis,
+    chain::Chain,
+    clock::{Clock, SystemClock},
+    execution::SealedBlock,
+    l1::EmbeddedL1,
+    producer::{Command, Producer},
+    rpc::{self, Context, Listener, RpcServer},
+    storage::{DataDir, Journal},
+    transaction::SignedTx,
+};
+
+/// A rollup node.
+#[derive(Debug)]
+pub struct Node;
+
+impl Node {
+    /// Opens or creates the chain in `config.data_dir`, and starts producing blocks and answering
+    /// JSON-RPC. Must be called inside a Tokio runtime, which serves the RPC.
+    ///
+    /// Errors: [`Error`], each variant with what to do about it.
+    pub async fn start(config: Config, genesis: Genesis) -> Result<Handle, Error> {
+        // First, so that a port that is taken costs no recovery.
+        let listener = Listener::bind(config.rpc_addr)?;
+        let runtime = tokio::task::spawn_blocking(move || open(&config, genesis));
+        let opened = runtime.await.map_err(|error| Error::Internal(error.to_string()))??;
+        opened.start(listener)
+    }
+}
+
+/// A chain that is read back and ready to go on.
+struct Opened {
+    chain: Arc<Chain>,
+    producer: Producer,
+    commands: mpsc::Sender<Command>,
+    journal: Journal,
+    data_dir: Arc<DataDir>,
+}
+
+fn open(config: &Config, genesis: Genesis) -> Result<Opened, Error> {
+    genesis.check()?;
+    let data_dir = Arc::new(DataDir::open(&config.data_dir)?);
+    let clock = SystemClock;
+    let genesis = settle_genesis(&data_dir, genesis, &clock)?;
+    let timestamp = genesis.timestamp.unwrap_or_default();
+    let recovered = Chain::recover(&data_dir, &genesis, timestamp, config.history_blocks)?;
+    let chain = Arc::new(recovered.chain);
+    let (journal, waiting) = Journal::open(Arc::clone(&data_dir), chain.genesis_hash)?;
+    restore_pool(&chain, waiting);
+    let (commands, receiver) = mpsc::channel();
+    let producer = Producer {
+        chain: Arc::clone(&chain),
+        log: recovered.log,
+        l1: Box::new(EmbeddedL1::new(genesis.chain_id, timestamp)),
+        clock: Box::new(clock),
+        production: config.block_production,
+        commands: receiver,
+    };
+    Ok(Opened { chain, producer, commands, journal, data_dir })
+}
+
+/// The genesis with its time: that of the data directory, or for a new one the wall clock, unless
+/// it is given. A new directory remembers it; an old one must agree.
+fn settle_genesis(
+    data_dir: &DataDir,
+    mut genesis: Genesis,
+    clock: &dyn Clock,
+) -> Result<Genesis, Error> {
+    let path = data_dir.path().to_owned();
+    let Some(stored) = data_dir.load_genesis()? else {
+        genesis.timestamp.get_or_insert_with(|| clock.now().as_secs());
+        data_dir.store_genesis(&genesis)?;
+        return Ok(genesis);
+    };
+    if stored.chain_id != genesis.chain_id {
+        let (expected, found) = (genesis.chain_id, stored.chain_id);
+        return Err(Error::ChainIdMismatch { path, expected, found });
+    }
+    genesis.timestamp = genesis.timestamp.or(stored.timestamp);
+    if stored != genesis {
+        let (expected, found) = (genesis_hash(&genesis), genesis_hash(&stored));
+        if expected == found {
+            let what = "the fee parameters or the batcher differ from those that the chain in the \
+                        data directory was made with";
+            return Err(Error::InvalidGenesis(what.to_owned()));
+        }
+        return Err(Error::GenesisMismatch { path, expected, found });
+    }
+    Ok(genesis)
+}
+
+fn genesis_hash(genesis: &Genesis) -> B256 {
+    let (header, _) = genesis.block(&genesis.state(), genesis.timestamp.unwrap_or_default());
+    header.hash_slow()
+}
+
+/// Puts journalled transactions back. Those that are in the chain by now are refused, as they should
+/// be.
+fn restore_pool(chain: &Chain, waiting: Vec<Bytes>) {
+    for encoded in waiting {
+        let refused = match SignedTx::decode(encoded) {
+            Ok(tx) => chain.submit(Arc::new(tx)).err().map(|error| error.to_string()),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(reason) = refused {
+            tracing::debug!(reason, "a journalled transaction is not put back");
+        }
+    }
+}
+
+impl Opened {
+    fn start(self, listener: Listener) -> Result<Handle, Error> {
+        let Self { chain, producer, commands, journal, data_dir } = self;
+        let live = Arc::clone(&chain);
+        let (journal, journal_thread) = journal.start(Box::new(move || live.pool().encoded()))?;
+        let context = Context::new(
+            Arc::clone(&chain),
+            journal.clone(),
+            commands.clone(),
+            producer.production,
+        );
+        let server = rpc::serve(listener, context)?;
+
+        let (status, watching) = watch::channel(Status::Running);
+        let server_handle = server.handle.clone();
+        let producer_thread = thread::Builder::new()
+            .name("chain-producer".to_owned())
+            .spawn(move || {
+                let outcome =
+                    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| producer.run()));
+                let outcome = outcome.unwrap_or_else(|_| {
+                    Err(Error::Internal("the block producer panicked".to_owned()))
+                });
+                // A chain that cannot go on must not look as if it did.
+                let _ = server_handle.stop();
+                journal.stop();
+                let _ = journal_thread.join();
+                drop(data_dir);
+                let _ = status.send(match outcome {
+                    Ok(()) => Status::Stopped,
+                    Err(error) => {
+                        tracing::error!(%error, "the node has stopped");
+                        Status::Failed(Arc::new(error))
+                    }
+                });
+            })
+            .map_err(|error| Error::Internal(format!("cannot start a thread: {error}")))?;
+        let threads = Mutex::new(Some(producer_thread));
+        Ok(Handle { inner: Arc::new(Inner { chain, server, commands, watching, threads }) })
+    }
+}
+
+#[derive(Clone)]
+enum Status {
+    Running,
+    Stopped,
+    Failed(Arc<Error>),
+}
+
+/// A block that is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Block number.
+    pub number: u64,
+    /// Block hash.
+    pub hash: B256,
+    /// Block time in seconds.
+    pub timestamp: u64,
+}
+
+impl From<&SealedBlock> for Head {
+    fn from(block: &SealedBlock) -> Self {
+        Self { number: block.number(), hash: block.hash, timestamp: block.header.timestamp }
+    }
+}
+
+/// A running node. Cheap to clone; the node stops when the last handle is dropped.
+#[derive(Clone)]
+pub struct Handle {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    chain: Arc<Chain>,
+    server: RpcServer,
+    commands: mpsc::Sender<Command>,
+    watching: watch::Receiver<Status>,
+    threads: Mutex<Option<thread::JoinHandle<()>>>,
+}
+
+impl Handle {
+    /// Where JSON-RPC is answered over HTTP.
+    pub fn rpc_url(&self) -> String {
+        format!("http://{}", self.inner.server.addr)
+    }
+
+    /// Where JSON-RPC is answered over WebSocket, with subscriptions.
+    pub fn ws_url(&self) -> String {
+        format!("ws://{}", self.inner.server.addr)
+    }
+
+    /// Address of the RPC server, with the port that was chosen if 0 was asked for.
+    pub fn rpc_addr(&self) -> SocketAddr {
+        self.inner.server.addr
+    }
+
+    /// EIP-155 chain id.
+    pub fn chain_id(&self) -> u64 {
+        self.inner.chain.rules.chain_id
+    }
+
+    /// Hash of block 0.
+    pub fn genesis_hash(&self) -> B256 {
+        self.inner.chain.genesis_hash
+    }
+
+    /// The latest block.
+    pub fn head(&self) -> Head {
+        Head::from(&*self.inner.chain.head())
+    }
+
+    /// Makes one block now, with what is waiting, and returns the head when it is durable.
+    ///
+    /// Errors: [`Error::Stopped`]; [`Error::Internal`] if the block could not be made.
+    pub async fn mine_block(&self) -> Result<Head, Error> {
+        let (done, answer) = oneshot::channel();
+        self.inner.commands.send(Command::Mine(done)).map_err(|_| Error::Stopped)?;
+        answer.await.map_err(|_| Error::Stopped)??;
+        Ok(self.head())
+    }
+
+    /// Returns when the node has stopped.
+    ///
+    /// Errors: [`Error::Fault`] if it stopped because it could not go on.
+    pub async fn stopped(&self) -> Result<(), Error> {
+        let mut watching = self.inner.watching.clone();
+        let status = watching.wait_for(|status| !matches!(status, Status::Running)).await;
+        match status.map(|status| status.clone()) {
+            Ok(Status::Failed(error)) => Err(Error::Fault(error)),
+            Ok(Status::Running | Status::Stopped) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Stops the node. When this returns, the last block is durable, the port is free and another
+    /// node may use the data directory.
+    ///
+    /// Errors: as [`stopped`](Self::stopped).
+    pub async fn shutdown(&self) -> Result<(), Error> {
+        self.inner.stop();
+        self.inner.server.handle.clone().stopped().await;
+        let thread = self.inner.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+            if !matches!(joined, Ok(Ok(()))) {
+                return Err(Error::Internal("a thread of the node panicked".to_owned()));
+            }
+        }
+        self.stopped().await
+    }
+}
+
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Handle").field("rpc_addr", &self.inner.server.addr).finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    fn stop(&self) {
+        // Either may have stopped already.
+        let _ = self.commands.send(Command::Stop);
+        let _ = self.server.handle.stop();
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

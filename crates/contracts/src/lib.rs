@@ -1,1 +1,22 @@
-//! 
+//! The contracts as Rust sees them: bindings, addresses, and their state in the devnet's genesis.
+//!
+//! Everything here is generated from `contracts/` by `npm run build` there and committed, so this crate
+//! needs neither Node nor a Solidity compiler. It decides nothing and talks to nobody; with the feature
+//! `rpc` the bindings gain `InferenceMarket::new(address, provider)` and its calls.
+//!
+//! ```text
+//! contracts/src ─▶ artifacts/*.json ─▶ bindings (calls, events, errors, structs)
+//! contracts/script ─▶ genesis/devnet.json ─▶ genesis_alloc() ─▶ the node's genesis
+//! ```
+//!
+//! **Invariant:** artifacts and genesis are what `contracts/` compiles to; CI rebuilds and compares.
+//! **Invariant:** a receipt signed with `openledger_primitives::receipt_domain` is the one that the
+//! contract at [`addresses::INFERENCE_MARKET`] settles; tests hold both to it.
+
+pub mod addresses;
+mod bindings;
+mod genesis;
+mod receipt;
+
+pub use bindings::{DatanetRegistry, InferenceMarket, ModelRegistry};
+pub use genesis::{GENESIS_ALLOC_JSON, GenesisAccount, genesis_alloc};

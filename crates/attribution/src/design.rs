@@ -25,15 +25,16 @@ sol! {
 
 /// Folded Hadamard design D = [H; −H] over the players of one training set.
 ///
-/// Run r < m trains on the players c with H[r,c] = +1, run m + r on the others; m is the order. Run 0
-/// is everyone, the published adapter; run m is nobody, the base. No subset occurs twice.
+/// Run r < m trains on the players c with `H[r,c] = +1`, run m + r on the others; m is the order. Run 0
+/// is everyone, the published adapter; run m is nobody, the base. No subset occurs twice. A contributor
+/// outside the training set is no player and gets nothing.
 ///
 /// Sources: Plackett and Burman 1946 (main effects from Hadamard matrices); Box and Hunter 1961
 /// (the fold-over keeps main effects clear of two-way interactions).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Design {
     players: u8,
-    /// Bit c of row r is set where H[r,c] = +1.
+    /// Bit c of row r is set where `H[r,c] = +1`.
     rows: Vec<u64>,
     /// Where each column stands in a Sylvester matrix, if it is one.
     sylvester: Option<Vec<usize>>,
@@ -134,7 +135,7 @@ impl Design {
         (0..self.players).map(|player| mask >> player & 1 == 1).collect()
     }
 
-    /// Rows of H: bit c of row r is set where H[r,c] = +1. The first `players` columns are players,
+    /// Rows of H: bit c of row r is set where `H[r,c] = +1`. The first `players` columns are players,
     /// the others measure noise.
     pub fn rows(&self) -> &[u64] {
         &self.rows

@@ -29,8 +29,8 @@ mod shares;
 mod spans;
 
 pub use design::{Design, DesignRef, ORDER_MAX, PLAYERS_MAX, Run};
-pub use effects::{Effects, VALUE_MAX, VALUE_UNITS_PER_NAT, effects, effects_plain};
-pub use error::{Error, Step};
+pub use effects::{Effects, VALUE_MAX, VALUE_UNITS_PER_NAT, effects};
+pub use error::{Error, MatchProblem, Step};
 pub use evidence::{Evidence, EvidenceInputs, Inputs, Outcome, SpanInput};
 pub use explained::explained;
 pub use noise_floor::{CONTRASTS_MIN, noise_floor};

@@ -56,7 +56,7 @@ impl Construction {
     }
 }
 
-/// Rows of a Hadamard matrix; bit c of row r is set where H[r,c] = +1. First row and first column are
+/// Rows of a Hadamard matrix; bit c of row r is set where `H[r,c] = +1`. First row and first column are
 /// all ones. `None` as in [`Construction::of`].
 pub(super) fn rows(order: u8) -> Option<Vec<u64>> {
     let construction = Construction::of(order)?;

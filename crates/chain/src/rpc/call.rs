@@ -63,7 +63,7 @@ fn call(
     let (block, state) = context.at(id)?;
     let simulation = simulation(context, &block, state, overrides)?;
     let gas = request.gas.unwrap_or(CALL_GAS_MAX).min(CALL_GAS_MAX);
-    error::output(simulation.run(environment(request, gas)?))
+    error::output(simulation.run(environment(request, context.chain.rules.chain_id, gas)?))
 }
 
 /// The least gas with which the transaction succeeds.
@@ -95,7 +95,8 @@ fn estimate(
             .ok_or_else(|| refused("insufficient funds for transfer"))?;
         highest = highest.min((funds / U256::from(price)).saturating_to());
     }
-    let run = |gas| environment(request, gas).map(|tx| simulation.run(tx));
+    let chain_id = context.chain.rules.chain_id;
+    let run = |gas| environment(request, chain_id, gas).map(|tx| simulation.run(tx));
 
     if plain && highest >= TRANSFER_GAS && matches!(run(TRANSFER_GAS)?, CallOutcome::Success { .. })
     {
@@ -191,7 +192,7 @@ fn gas_price(request: &TransactionRequest) -> u128 {
     request.gas_price.or(request.max_fee_per_gas).unwrap_or_default()
 }
 
-fn environment(request: &TransactionRequest, gas: u64) -> RpcResult<TxEnv> {
+fn environment(request: &TransactionRequest, chain_id: u64, gas: u64) -> RpcResult<TxEnv> {
     if request.blob_versioned_hashes.is_some() || request.max_fee_per_blob_gas.is_some() {
         return Err(invalid("blob transactions have no place on a rollup"));
     }
@@ -204,7 +205,7 @@ fn environment(request: &TransactionRequest, gas: u64) -> RpcResult<TxEnv> {
         value: request.value.unwrap_or_default(),
         data: request.input.clone().into_input().unwrap_or_default(),
         nonce: request.nonce.unwrap_or_default(),
-        chain_id: None,
+        chain_id: Some(request.chain_id.unwrap_or(chain_id)),
         access_list: request.access_list.clone().unwrap_or_default(),
         authorization_list: request
             .authorization_list

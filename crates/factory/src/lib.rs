@@ -5,9 +5,13 @@ mod base_recipe;
 mod corpus;
 mod corpus_error;
 mod corpus_forms;
+mod pretrain;
+mod train_error;
 
 pub use base_folder::{read_chat_template, write_tokenizer_files};
 pub use base_recipe::{BaseRecipe, Form, ShapeRecipe, Source, TokenizerRecipe, TrainingRecipe};
 pub use corpus::{Corpus, CorpusTokens, SourceReport};
 pub use corpus_error::CorpusError;
 pub use corpus_forms::Document;
+pub use pretrain::{Pretrain, PretrainProgress, Proceed, pretrain};
+pub use train_error::TrainError;

@@ -2,16 +2,27 @@
 
 mod chat_guard;
 mod chat_template;
+mod config;
 mod decode_stream;
+mod error;
+mod panels;
 mod text_error;
 mod tokenizer;
 mod tokenizer_training;
+mod training;
+mod weight_files;
+mod weights;
 
 pub use chat_template::{
     ChatTemplate, Example, MESSAGES_MAX, Message, Role, TEMPLATE_BYTES_MAX,
     TOKENIZER_CONFIG_BYTES_MAX,
 };
+pub use config::{CONFIG_BYTES_MAX, DecoderConfig};
 pub use decode_stream::DecodeStream;
+pub use error::Error;
 pub use text_error::TextError;
 pub use tokenizer::{TEXT_BYTES_MAX, TOKENIZER_BYTES_MAX, Tokenizer, VOCABULARY_MAX};
 pub use tokenizer_training::train_byte_level_bpe;
+pub use training::{Activations, Batch, FullTrainer, Target};
+pub use weight_files::{WEIGHT_BYTES_MAX, WEIGHT_FILE, from_bf16, to_bf16};
+pub use weights::{Kind, LayerWeights, Named, Parameter, Weights};

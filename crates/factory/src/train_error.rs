@@ -1,0 +1,43 @@
+//! What can go wrong with a training run.
+
+use std::path::PathBuf;
+
+/// Errors of training.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The model refused its input.
+    #[error(transparent)]
+    Model(#[from] openledger_model::Error),
+    /// There is not enough text for one window.
+    #[error(
+        "{tokens} tokens are fewer than one window of {window}; give more text or shorter windows"
+    )]
+    TooFewTokens {
+        /// Tokens given.
+        tokens: usize,
+        /// Tokens of a window, at least.
+        window: usize,
+    },
+    /// The loss is no longer a number.
+    #[error("training diverged at step {step}; lower the learning rate")]
+    Diverged {
+        /// Steps that were done.
+        step: usize,
+    },
+    /// A file could not be read or written.
+    #[error("{path}: {source}")]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A checkpoint cannot be resumed.
+    #[error("checkpoint {path} cannot be resumed: {why}; remove it to start again")]
+    Checkpoint {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        why: &'static str,
+    },
+}

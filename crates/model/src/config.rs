@@ -1,0 +1,199 @@
+//! What a decoder looks like: the parts of `config.json` that decide its arithmetic.
+
+use crate::Error;
+use openledger_tensor::Heads;
+use serde::{Deserialize, Serialize};
+
+/// Largest `config.json` that is read.
+pub const CONFIG_BYTES_MAX: u64 = 1 << 20;
+
+/// Shape of a Llama decoder, in the field names of Hugging Face.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DecoderConfig {
+    /// `LlamaForCausalLM`.
+    #[serde(default = "llama_architectures")]
+    pub architectures: Vec<String>,
+    /// `llama`.
+    pub model_type: String,
+    /// Elements of a token's state.
+    pub hidden_size: usize,
+    /// Elements between the two halves of the feed-forward layer.
+    pub intermediate_size: usize,
+    /// Layers.
+    pub num_hidden_layers: usize,
+    /// Query heads.
+    pub num_attention_heads: usize,
+    /// Key and value heads.
+    #[serde(default)]
+    pub num_key_value_heads: Option<usize>,
+    /// Elements of a head; `hidden_size / num_attention_heads` where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head_dim: Option<usize>,
+    /// Tokens in the vocabulary.
+    pub vocab_size: usize,
+    /// Longest sequence.
+    pub max_position_embeddings: usize,
+    /// Added to the mean square in the norms.
+    pub rms_norm_eps: f64,
+    /// Base of the rotary frequencies.
+    #[serde(default = "default_theta")]
+    pub rope_theta: f64,
+    /// Whether the output matrix is the embedding.
+    #[serde(default)]
+    pub tie_word_embeddings: bool,
+    /// `silu`.
+    #[serde(default = "default_activation")]
+    pub hidden_act: String,
+    /// Token that begins a text, where there is one.
+    #[serde(default)]
+    pub bos_token_id: Option<serde_json::Value>,
+    /// Token or tokens that end an answer.
+    #[serde(default)]
+    pub eos_token_id: Option<serde_json::Value>,
+    /// Token that fills up a batch elsewhere; not used here.
+    #[serde(default)]
+    pub pad_token_id: Option<serde_json::Value>,
+    /// Not supported: must be absent or false.
+    #[serde(default)]
+    pub attention_bias: bool,
+    /// Not supported: must be absent or false.
+    #[serde(default)]
+    pub mlp_bias: bool,
+    /// Not supported: must be absent, or the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rope_scaling: Option<serde_json::Value>,
+    /// Newer spelling of the rotary settings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rope_parameters: Option<serde_json::Value>,
+    /// Type of the stored weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub torch_dtype: Option<String>,
+}
+
+fn llama_architectures() -> Vec<String> {
+    vec!["LlamaForCausalLM".into()]
+}
+
+fn default_theta() -> f64 {
+    10_000.0
+}
+
+fn default_activation() -> String {
+    "silu".into()
+}
+
+impl DecoderConfig {
+    /// A config of the given shape with tied embeddings, RoPE base 10,000 and norm epsilon 1e-5.
+    pub fn llama(
+        hidden_size: usize,
+        num_hidden_layers: usize,
+        heads: (usize, usize),
+        intermediate_size: usize,
+        vocab_size: usize,
+        context: usize,
+    ) -> Self {
+        Self {
+            architectures: llama_architectures(),
+            model_type: "llama".into(),
+            hidden_size,
+            intermediate_size,
+            num_hidden_layers,
+            num_attention_heads: heads.0,
+            num_key_value_heads: Some(heads.1),
+            head_dim: None,
+            vocab_size,
+            max_position_embeddings: context,
+            rms_norm_eps: 1e-5,
+            rope_theta: default_theta(),
+            tie_word_embeddings: true,
+            hidden_act: default_activation(),
+            bos_token_id: None,
+            eos_token_id: Some(0.into()),
+            pad_token_id: Some(0.into()),
+            attention_bias: false,
+            mlp_bias: false,
+            rope_scaling: None,
+            rope_parameters: None,
+            torch_dtype: Some("bfloat16".into()),
+        }
+    }
+
+    /// The small base model of this project: 5.8 million parameters.
+    pub fn nano() -> Self {
+        Self::llama(256, 6, (4, 4), 688, 4096, 512)
+    }
+
+    /// Reads and checks `config.json`.
+    ///
+    /// Errors: [`Error::Config`] naming what this decoder cannot run.
+    pub fn from_json(json: &[u8]) -> Result<Self, Error> {
+        let mut config: Self =
+            serde_json::from_slice(json).map_err(|e| Error::Config(e.to_string()))?;
+        if let Some(theta) = config.rope_parameters.as_ref().and_then(|p| p.get("rope_theta")) {
+            config.rope_theta =
+                theta.as_f64().ok_or_else(|| Error::Config("rope_theta is not a number".into()))?;
+        }
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Heads of every layer.
+    pub fn heads(&self) -> Heads {
+        let query = self.num_attention_heads;
+        Heads {
+            query,
+            key_value: self.num_key_value_heads.unwrap_or(query),
+            dim: self.head_dim.unwrap_or(self.hidden_size / query.max(1)),
+        }
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let refuse = |why: String| Err(Error::Config(why));
+        let limits = [
+            ("hidden_size", self.hidden_size, 1 << 14),
+            ("intermediate_size", self.intermediate_size, 1 << 16),
+            ("num_hidden_layers", self.num_hidden_layers, 256),
+            ("num_attention_heads", self.num_attention_heads, 256),
+            ("vocab_size", self.vocab_size, 1 << 20),
+            ("max_position_embeddings", self.max_position_embeddings, 1 << 20),
+        ];
+        for (name, value, max) in limits {
+            if value == 0 || value > max {
+                return refuse(format!("{name} is {value}, must be 1 to {max}"));
+            }
+        }
+        let heads = self.heads();
+        if heads.key_value == 0 || !heads.query.is_multiple_of(heads.key_value) {
+            return refuse("num_key_value_heads does not divide num_attention_heads".into());
+        }
+        if heads.dim == 0 || heads.dim > 1024 || !heads.dim.is_multiple_of(2) {
+            return refuse(format!("head_dim is {}, must be even and at most 1024", heads.dim));
+        }
+        if self.head_dim.is_none() && !self.hidden_size.is_multiple_of(heads.query) {
+            return refuse("num_attention_heads does not divide hidden_size".into());
+        }
+        if self.model_type != "llama" || self.hidden_act != "silu" {
+            return refuse(format!(
+                "{} with {} is not supported",
+                self.model_type, self.hidden_act
+            ));
+        }
+        if self.attention_bias || self.mlp_bias {
+            return refuse("biases are not supported".into());
+        }
+        let scaled = |v: &serde_json::Value| {
+            let kind = v.get("rope_type").or_else(|| v.get("type")).and_then(|t| t.as_str());
+            !matches!(kind, None | Some("default"))
+        };
+        if self.rope_scaling.iter().chain(&self.rope_parameters).any(scaled) {
+            return refuse("scaled rotary embeddings are not supported".into());
+        }
+        if !(self.rms_norm_eps > 0.0 && self.rms_norm_eps < 1.0) {
+            return refuse(format!("rms_norm_eps is {}", self.rms_norm_eps));
+        }
+        if !(self.rope_theta >= 1.0 && self.rope_theta <= 1e12) {
+            return refuse(format!("rope_theta is {}", self.rope_theta));
+        }
+        Ok(())
+    }
+}

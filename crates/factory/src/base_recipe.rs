@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use openledger_model::DecoderConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::corpus_error::CorpusError;
@@ -51,13 +52,11 @@ pub struct ShapeRecipe {
     /// Width of the SwiGLU block.
     pub intermediate_size: usize,
     /// Base of the rotary position encoding.
-    pub rope_theta: f32,
+    pub rope_theta: f64,
     /// Longest context in tokens.
     pub context: usize,
     /// Added to the mean square in RMSNorm.
-    pub rms_norm_eps: f32,
-    /// Standard deviation of the initial weights.
-    pub init_std: f32,
+    pub rms_norm_eps: f64,
 }
 
 /// AdamW with linear warm-up and cosine decay.
@@ -139,6 +138,25 @@ pub enum Form {
 }
 
 impl BaseRecipe {
+    /// Shape of the model in the field names of Hugging Face.
+    pub fn config(&self) -> DecoderConfig {
+        let shape = &self.model;
+        let mut config = DecoderConfig::llama(
+            shape.hidden_size,
+            shape.layers,
+            (shape.heads, shape.heads),
+            shape.intermediate_size,
+            self.tokenizer.vocabulary_size,
+            shape.context,
+        );
+        config.rope_theta = shape.rope_theta;
+        config.rms_norm_eps = shape.rms_norm_eps;
+        let end = self.tokenizer.control.iter().position(|token| *token == self.tokenizer.end);
+        config.eos_token_id = end.map(Into::into);
+        config.pad_token_id = end.map(Into::into);
+        config
+    }
+
     /// Reads a recipe.
     ///
     /// Errors: [`CorpusError::Read`], [`CorpusError::Malformed`].

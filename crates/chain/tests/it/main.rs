@@ -1,0 +1,9 @@
+//! Whole-node scenarios, a file per theme.
+
+#![allow(clippy::unwrap_used)]
+
+mod contracts;
+mod pool;
+mod start;
+mod support;
+mod transactions;

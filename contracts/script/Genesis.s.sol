@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
-import {DatanetRegistry} from "../src/datanet/DatanetRegistry.sol";
-import {InferenceMarket} from "../src/inference/InferenceMarket.sol";
 import {Split} from "../src/inference/FeeSplit.sol";
 import {IModelTerms} from "../src/model/ModelTypes.sol";
-import {ModelRegistry} from "../src/model/ModelRegistry.sol";
 
 /// @notice The few forge cheatcodes a genesis needs.
 interface Vm {
@@ -13,6 +10,7 @@ interface Vm {
     function warp(uint256 timestamp) external;
     function etch(address target, bytes calldata code) external;
     function setNonce(address account, uint64 nonce) external;
+    function getCode(string calldata artifact) external view returns (bytes memory creation);
     function dumpState(string calldata path) external;
 }
 
@@ -39,20 +37,18 @@ contract Genesis {
         VM.chainId(CHAIN_ID);
         // Before any block, so that the split is in force from the first epoch on.
         VM.warp(0);
-        _place(DATANET_REGISTRY, type(DatanetRegistry).creationCode);
-        _place(
-            MODEL_REGISTRY, abi.encodePacked(type(ModelRegistry).creationCode, abi.encode(DATANET_REGISTRY))
-        );
+        _place(DATANET_REGISTRY, VM.getCode("DatanetRegistry.sol"));
+        _place(MODEL_REGISTRY, bytes.concat(VM.getCode("ModelRegistry.sol"), abi.encode(DATANET_REGISTRY)));
+        _place(INFERENCE_MARKET, marketCreation());
+    }
+
+    /// @notice Creation code and arguments of the market, with the devnet's defaults.
+    function marketCreation() public view returns (bytes memory) {
         Split memory split = Split({
             platformBps: 500, computeBps: 1_500, modelBps: 1_500, stakersBps: 1_000, stakers: address(0)
         });
-        _place(
-            INFERENCE_MARKET,
-            abi.encodePacked(
-                type(InferenceMarket).creationCode,
-                abi.encode(OWNER, OWNER, IModelTerms(MODEL_REGISTRY), split)
-            )
-        );
+        bytes memory arguments = abi.encode(OWNER, OWNER, IModelTerms(MODEL_REGISTRY), split);
+        return bytes.concat(VM.getCode("InferenceMarket.sol"), arguments);
     }
 
     function _place(address where, bytes memory creation) private {

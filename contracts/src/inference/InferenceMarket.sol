@@ -141,8 +141,7 @@ contract InferenceMarket is Deposits, SpendingLimits, Payouts, Commons, SplitHis
         returns (FeeParts memory)
     {
         Terms memory terms = MODELS.termsAt(modelId, issuedAt);
-        uint256 tokenFee =
-            FeeSplit.tokenFeeDown(tokensIn, tokensOut, terms.priceIn, terms.priceOut);
+        uint256 tokenFee = FeeSplit.tokenFeeDown(tokensIn, tokensOut, terms.priceIn, terms.priceOut);
         return FeeSplit.partsDown(tokenFee, splitAt(issuedAt));
     }
 
@@ -209,7 +208,10 @@ contract InferenceMarket is Deposits, SpendingLimits, Payouts, Commons, SplitHis
 
     /// Pays the model's pot up the lineage: each ancestor gets its part rounded down of what reached the
     /// model below, and the remainder stays with that model.
-    function _payModel(bytes32 receiptId, Holder[] memory lineage, uint256 pot) private returns (uint256 sent) {
+    function _payModel(bytes32 receiptId, Holder[] memory lineage, uint256 pot)
+        private
+        returns (uint256 sent)
+    {
         uint256 left = pot;
         for (uint256 i = 0; i < lineage.length; ++i) {
             uint256 up = FeeSplit.partDown(left, lineage[i].royaltyBps);

@@ -18,9 +18,7 @@ library ModelCard {
         returns (string memory)
     {
         bytes memory json = bytes.concat(
-            bytes('{"name":"'),
-            bytes(model.name),
-            bytes('","description":"OpenLedger model"'),
+            abi.encodePacked('{"name":"', model.name, '","description":"OpenLedger model"'),
             _hashes(model),
             _terms(model, priceIn, priceOut),
             _datanets(model.datanets),
@@ -40,7 +38,7 @@ library ModelCard {
     }
 
     function _hash(string memory key, bytes32 value) private pure returns (bytes memory) {
-        return abi.encodePacked(',"', key, '":"', uint256(value).toHexString(32), '"');
+        return _field(key, string.concat('"', uint256(value).toHexString(32), '"'));
     }
 
     function _terms(Model memory model, uint256 priceIn, uint256 priceOut)
@@ -48,29 +46,25 @@ library ModelCard {
         pure
         returns (bytes memory)
     {
-        return abi.encodePacked(
-            ',"price_in_wei":"',
-            priceIn.toString(),
-            '","price_out_wei":"',
-            priceOut.toString(),
-            '","parent_id":',
-            model.parentId.toString(),
-            ',"royalty_bps":',
-            uint256(model.royaltyBps).toString()
+        return bytes.concat(
+            _field("price_in_wei", string.concat('"', priceIn.toString(), '"')),
+            _field("price_out_wei", string.concat('"', priceOut.toString(), '"')),
+            _field("parent_id", model.parentId.toString()),
+            _field("royalty_bps", uint256(model.royaltyBps).toString())
         );
+    }
+
+    function _field(string memory key, string memory value) private pure returns (bytes memory) {
+        return abi.encodePacked(',"', key, '":', value);
     }
 
     function _datanets(DatanetVersion[] memory datanets) private pure returns (bytes memory list) {
         list = bytes(',"datanets":[');
         for (uint256 i = 0; i < datanets.length; ++i) {
-            list = abi.encodePacked(
-                list,
-                i == 0 ? '{"id":' : ',{"id":',
-                datanets[i].datanetId.toString(),
-                ',"version":',
-                uint256(datanets[i].version).toString(),
-                "}"
-            );
+            string memory id = datanets[i].datanetId.toString();
+            string memory version = uint256(datanets[i].version).toString();
+            list = abi.encodePacked(list, i == 0 ? "" : ",", '{"id":', id);
+            list = abi.encodePacked(list, ',"version":', version, "}");
         }
         list = bytes.concat(list, "]");
     }

@@ -6,13 +6,13 @@ import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {Checkpoints} from "@openzeppelin/contracts/utils/structs/Checkpoints.sol";
 import {DatanetRegistry} from "../datanet/DatanetRegistry.sol";
 import {ModelCard} from "./ModelCard.sol";
-import {DatanetVersion, Holder, Model, ModelParams, Terms} from "./ModelTypes.sol";
+import {DatanetVersion, Holder, IModelTerms, Model, ModelParams, Terms} from "./ModelTypes.sol";
 
 /// @title Registered models as ERC-721 tokens
 /// @notice Registering a model mints its token to the caller. What a model *is* (hashes, training data,
 /// lineage, royalty) never changes; its price can, with notice, and every past price stays known, so a
 /// receipt is charged at the price of the moment it was issued. Holds no money.
-contract ModelRegistry is ERC721 {
+contract ModelRegistry is ERC721, IModelTerms {
     using Checkpoints for Checkpoints.Trace208;
 
     /// @notice Longest name, in bytes.
@@ -47,11 +47,9 @@ contract ModelRegistry is ERC721 {
         string name,
         uint256 parentId,
         uint16 royaltyBps,
-        uint256 priceIn,
-        uint256 priceOut,
         DatanetVersion[] datanets
     );
-    /// @notice From `from` on the model costs this.
+    /// @notice From `from` on the model costs this. Follows a registration, too.
     event PriceChanged(uint256 indexed modelId, uint256 priceIn, uint256 priceOut, uint64 from);
 
     /// @notice There is no such model.
@@ -85,7 +83,7 @@ contract ModelRegistry is ERC721 {
     }
 
     /// @notice Registers a model and mints its token to the caller. Anybody may call. Emits
-    /// {ModelRegistered} and ERC-721's `Transfer`.
+    /// {ModelRegistered}, {PriceChanged} and ERC-721's `Transfer`.
     /// @param params What the model is and costs.
     /// @return modelId Its number and token id, from 1.
     function register(ModelParams calldata params) external returns (uint256 modelId) {
@@ -97,7 +95,6 @@ contract ModelRegistry is ERC721 {
         modelId = ++_models;
         _byName[nameHash] = modelId;
         _store(modelId, params);
-        _pushPrice(modelId, uint64(block.timestamp), params.priceIn, params.priceOut);
         emit ModelRegistered(
             modelId,
             msg.sender,
@@ -105,10 +102,9 @@ contract ModelRegistry is ERC721 {
             params.name,
             params.parentId,
             params.royaltyBps,
-            params.priceIn,
-            params.priceOut,
             params.datanets
         );
+        _pushPrice(modelId, uint64(block.timestamp), params.priceIn, params.priceOut);
         // Not `_safeMint`: a caller that registers asks for the token, and a callback here would only
         // open the door to re-entry.
         _mint(msg.sender, modelId);
@@ -120,9 +116,7 @@ contract ModelRegistry is ERC721 {
     /// @param priceOut Wei per 1,000 answer tokens.
     function setPrice(uint256 modelId, uint256 priceIn, uint256 priceOut) external {
         if (_ownerOf(modelId) != msg.sender) revert NotModelOwner(modelId, msg.sender);
-        uint64 from = uint64(block.timestamp) + PRICE_NOTICE;
-        _pushPrice(modelId, from, priceIn, priceOut);
-        emit PriceChanged(modelId, priceIn, priceOut, from);
+        _pushPrice(modelId, uint64(block.timestamp) + PRICE_NOTICE, priceIn, priceOut);
     }
 
     /// @notice Number of models; their ids run from 1 to this.
@@ -153,7 +147,7 @@ contract ModelRegistry is ERC721 {
         return (packed >> 104, uint104(packed));
     }
 
-    /// @notice Everything the market needs to settle a receipt issued at `timestamp`.
+    /// @inheritdoc IModelTerms
     function termsAt(uint256 modelId, uint64 timestamp) external view returns (Terms memory terms) {
         (terms.priceIn, terms.priceOut) = priceAt(modelId, timestamp);
         DatanetVersion[] storage datanets = _model[modelId].datanets;
@@ -213,6 +207,7 @@ contract ModelRegistry is ERC721 {
         if (priceIn > MAX_PRICE) revert PriceTooHigh(priceIn);
         if (priceOut > MAX_PRICE) revert PriceTooHigh(priceOut);
         _prices[modelId].push(SafeCast.toUint48(from), (uint208(priceIn) << 104) | uint208(priceOut));
+        emit PriceChanged(modelId, priceIn, priceOut, from);
     }
 
     function _depthBelow(uint256 parentId) private view returns (uint8) {

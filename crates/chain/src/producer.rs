@@ -202,3 +202,112 @@ impl CandidateTxs for NoTransactions {
     fn postponed(&mut self) {}
     fn invalid(&mut self, _: String) {}
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+    use crate::{
+        Genesis,
+        l1::EmbeddedL1,
+        storage::{
+            BLOCK_LOG, DataDir,
+            test_disk::{Fault, TestDisk},
+        },
+    };
+
+    const START: u64 = 1_700_000_000;
+
+    #[derive(Clone, Default)]
+    struct HeldClock(Arc<AtomicU64>);
+
+    impl Clock for HeldClock {
+        fn now(&self) -> Duration {
+            Duration::from_secs(self.0.load(Ordering::Relaxed))
+        }
+    }
+
+    struct Rig {
+        producer: Producer,
+        clock: HeldClock,
+        disk: Arc<TestDisk>,
+        _dir: tempfile::TempDir,
+    }
+
+    fn rig(production: BlockProduction) -> Rig {
+        let dir = tempfile::tempdir().unwrap();
+        let data_dir = DataDir::open(dir.path()).unwrap();
+        let genesis = Genesis { timestamp: Some(START), ..Genesis::devnet() };
+        let chain = Chain::recover(&data_dir, &genesis, START, 8).unwrap().chain;
+        let disk = TestDisk::holding(Log::file_header(BLOCK_LOG, chain.genesis_hash));
+        let disk = Arc::new(disk);
+        let hash = chain.genesis_hash;
+        let log =
+            Log::open(Arc::<TestDisk>::clone(&disk), "test".into(), BLOCK_LOG, hash, |_, _| Ok(()));
+        let clock = HeldClock::default();
+        clock.0.store(START, Ordering::Relaxed);
+        let producer = Producer {
+            chain: Arc::new(chain),
+            log: log.unwrap(),
+            l1: Box::new(EmbeddedL1::new(genesis.chain_id, START)),
+            clock: Box::new(clock.clone()),
+            production,
+            commands: mpsc::channel().1,
+        };
+        Rig { producer, clock, disk, _dir: dir }
+    }
+
+    #[test]
+    fn after_a_pause_the_missed_seconds_are_filled() {
+        let Rig { mut producer, clock, .. } = rig(BlockProduction::EverySecond);
+        assert_eq!(producer.wait(), Some(Duration::from_secs(1)));
+        assert!(producer.produce_due().is_ok());
+        assert_eq!(producer.chain.head().number(), 0, "nothing is due yet");
+
+        clock.0.store(START + 1_000, Ordering::Relaxed);
+        let mut steps = 0;
+        while producer.chain.head().number() < 1_000 {
+            assert_eq!(producer.wait(), Some(Duration::ZERO));
+            assert!(producer.produce_due().is_ok());
+            steps += 1;
+        }
+        assert!(steps <= 5, "in batches, not one by one: {steps}");
+        assert_eq!(producer.wait(), Some(Duration::from_secs(1)));
+        for number in 1..=1_000 {
+            let block = producer.chain.block(number).unwrap().unwrap();
+            assert_eq!(block.header.timestamp, START + number);
+            let parent = producer.chain.block(number - 1).unwrap().unwrap();
+            assert_eq!(block.header.parent_hash, parent.hash);
+        }
+        assert!(producer.chain.state(991).is_err(), "eight states are kept beside the latest");
+        assert!(producer.chain.state(992).is_ok());
+    }
+
+    #[test]
+    fn a_block_that_the_disk_refuses_is_not_announced_and_is_tried_again() {
+        let Rig { mut producer, clock, disk, .. } = rig(BlockProduction::EverySecond);
+        clock.0.store(START + 1, Ordering::Relaxed);
+        for fault in [Fault::Nothing, Fault::Half] {
+            disk.fail(0, fault);
+            assert!(matches!(producer.produce_due(), Err(Failure::Refused(_))));
+            assert_eq!(producer.chain.head().number(), 0);
+        }
+        assert!(producer.produce_due().is_ok());
+        assert_eq!(producer.chain.head().number(), 1);
+        // A failed sync is another thing: nobody knows what is on the disk.
+        clock.0.store(START + 2, Ordering::Relaxed);
+        disk.fail(1, Fault::Nothing);
+        assert!(matches!(producer.produce_due(), Err(Failure::Fatal(_))));
+        assert_eq!(producer.chain.head().number(), 1);
+    }
+
+    #[test]
+    fn blocks_are_only_made_on_command_in_manual_mode() {
+        let Rig { mut producer, clock, .. } = rig(BlockProduction::Manual);
+        clock.0.store(START + 100, Ordering::Relaxed);
+        assert_eq!(producer.wait(), None);
+        assert!(producer.mine().is_ok());
+        assert_eq!(producer.chain.head().header.timestamp, START + 1);
+    }
+}

@@ -267,3 +267,142 @@ fn find_record(file: &dyn LogFile, mut offset: u64, len: u64) -> io::Result<bool
     }
     Ok(false)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::test_disk::{Fault, TestDisk},
+        *,
+    };
+
+    const KIND: LogKind = LogKind { magic: *b"testtest", version: 2 };
+    const IDENTITY: B256 = B256::repeat_byte(1);
+
+    fn open(disk: Arc<TestDisk>) -> Result<(Log, Vec<Vec<u8>>), Error> {
+        let mut records = Vec::new();
+        let log = Log::open(disk, "test.log".into(), KIND, IDENTITY, |_, bytes| {
+            records.push(bytes);
+            Ok(())
+        })?;
+        Ok((log, records))
+    }
+
+    fn empty() -> Arc<TestDisk> {
+        Arc::new(TestDisk::holding(Log::file_header(KIND, IDENTITY)))
+    }
+
+    fn payload(index: u8) -> Vec<u8> {
+        vec![index; 1 + usize::from(index) * 7]
+    }
+
+    /// Every operation of a workload fails once, in every way, and the power goes then or later:
+    /// what was acknowledged is there, and nothing else but what was tried.
+    #[test]
+    fn no_fault_of_the_disk_loses_an_acknowledged_record() {
+        const RECORDS: u8 = 24;
+        let mut images = 0;
+        for fault in [Fault::Nothing, Fault::Half] {
+            for at in 0..usize::from(RECORDS) * 2 + 2 {
+                let disk = empty();
+                let (mut log, _) = open(Arc::clone(&disk)).unwrap();
+                disk.fail(at, fault);
+                let mut acknowledged = Vec::new();
+                let mut tried = Vec::new();
+                let mut index = 0;
+                while index < RECORDS {
+                    match log.append(&[payload(index)]) {
+                        Ok(_) => acknowledged.push(payload(index)),
+                        // Refused cleanly: the next one takes its place.
+                        Err(AppendError::NotWritten(_)) => {}
+                        Err(AppendError::Unknown(_)) => {
+                            tried = acknowledged.clone();
+                            tried.push(payload(index));
+                            break;
+                        }
+                    }
+                    index += 1;
+                }
+                for image in disk.crash_images() {
+                    let (_, records) = open(Arc::new(TestDisk::holding(image))).unwrap();
+                    assert!(
+                        records == acknowledged || records == tried,
+                        "{fault:?} at operation {at}: {} records of {}",
+                        records.len(),
+                        acknowledged.len()
+                    );
+                    images += 1;
+                }
+            }
+        }
+        assert!(images > 200, "{images}");
+    }
+
+    #[test]
+    fn appending_goes_on_after_a_torn_record_is_removed() {
+        let disk = empty();
+        let (mut log, _) = open(Arc::clone(&disk)).unwrap();
+        log.append(&[payload(1), payload(2)]).unwrap();
+        let mut torn = disk.crash_images()[1].clone();
+        let intact = torn.len();
+        frame::encode(2, &payload(3), &mut torn);
+        torn.truncate(torn.len() - 3);
+        let disk = Arc::new(TestDisk::holding(torn));
+        let (mut log, records) = open(Arc::clone(&disk)).unwrap();
+        assert_eq!(records, [payload(1), payload(2)]);
+        assert_eq!(disk.len().unwrap(), intact as u64);
+        let offsets = log.append(&[payload(4)]).unwrap();
+        assert_eq!(log.reader().read(offsets[0]).unwrap(), payload(4));
+        assert_eq!(open(disk).unwrap().1, [payload(1), payload(2), payload(4)]);
+    }
+
+    /// Every single bit, flipped.
+    #[test]
+    fn a_flipped_bit_is_an_error_or_cuts_the_last_record() {
+        let disk = empty();
+        let (mut log, _) = open(Arc::clone(&disk)).unwrap();
+        let records: Vec<_> = (1..5).map(payload).collect();
+        let offsets = log.append(&records).unwrap();
+        let intact = disk.crash_images()[0].clone();
+        for bit in 0..intact.len() * 8 {
+            let mut damaged = intact.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            match open(Arc::new(TestDisk::holding(damaged))) {
+                Err(Error::LogDamaged { offset, .. }) => assert!(offset <= (bit / 8) as u64),
+                Err(error) => panic!("bit {bit}: {error}"),
+                Ok((_, found)) => {
+                    assert_eq!(found, records[..3], "bit {bit}");
+                    assert!((bit / 8) as u64 >= offsets[3]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_looks_like_a_record_inside_a_torn_one_is_not_taken_for_one() {
+        let disk = empty();
+        let (mut log, _) = open(Arc::clone(&disk)).unwrap();
+        let mut trap = Vec::new();
+        frame::encode(1, b"inner", &mut trap);
+        log.append(&[payload(1)]).unwrap();
+        let mut torn = disk.crash_images()[0].clone();
+        trap.extend_from_slice(&[0; 100]);
+        frame::encode(1, &trap, &mut torn);
+        torn.truncate(torn.len() - 50);
+        let (_, records) = open(Arc::new(TestDisk::holding(torn))).unwrap();
+        assert_eq!(records, [payload(1)]);
+    }
+
+    #[test]
+    fn a_log_of_another_kind_or_chain_or_future_is_refused() {
+        let open = |kind: LogKind, identity| {
+            let disk = Arc::new(TestDisk::holding(Log::file_header(kind, identity)));
+            open(disk).map(|_| ()).unwrap_err()
+        };
+        let newer = LogKind { version: 3, ..KIND };
+        let error = open(newer, IDENTITY);
+        assert!(matches!(error, Error::FormatTooNew { found: 3, supported: 2, .. }));
+        let other = LogKind { magic: *b"otherlog", ..KIND };
+        assert!(matches!(open(other, IDENTITY), Error::LogDamaged { offset: 0, .. }));
+        assert!(matches!(open(KIND, B256::ZERO), Error::LogDamaged { offset: 0, .. }));
+    }
+}

@@ -12,6 +12,8 @@ mod frame;
 mod journal;
 mod log;
 mod record;
+#[cfg(test)]
+pub(crate) mod test_disk;
 
 pub(crate) use data_dir::DataDir;
 pub(crate) use journal::{Journal, JournalSender};

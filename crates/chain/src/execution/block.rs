@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use alloy_consensus::{
-    BlockBody, EMPTY_OMMER_ROOT_HASH, Header, Transaction, TxReceipt,
+    EMPTY_OMMER_ROOT_HASH, Header, Transaction, TxReceipt,
     proofs::{calculate_receipt_root, calculate_transaction_root},
     transaction::Recovered,
 };
 use alloy_eips::{
     eip2718::{Encodable2718, WithEncoded},
-    eip4895::Withdrawals,
     eip7685::EMPTY_REQUESTS_HASH,
 };
 use alloy_evm::{
@@ -21,6 +20,7 @@ use alloy_op_evm::{
     block::receipt_builder::OpAlloyReceiptBuilder,
 };
 use alloy_primitives::{B256, Bloom};
+use alloy_rlp::{Encodable, length_of_length};
 use op_alloy_consensus::{OpReceipt, OpTxEnvelope};
 use revm::database::{State as EvmState, states::bundle_state::BundleRetention};
 
@@ -67,15 +67,12 @@ impl SealedBlock {
         cumulative - before
     }
 
-    /// Bytes of the block's RLP, as `eth_getBlockByNumber` gives them.
+    /// Bytes of the block's RLP, as `eth_getBlockByNumber` gives them: a list of the header, the
+    /// transactions, and two empty lists for uncles and withdrawals.
     pub(crate) fn rlp_bytes(&self) -> usize {
-        let transactions = self.txs.iter().map(|tx| tx.inner().clone()).collect();
-        let body = BlockBody {
-            transactions,
-            ommers: Vec::<Header>::new(),
-            withdrawals: Some(Withdrawals::default()),
-        };
-        alloy_rlp::Encodable::length(&alloy_consensus::Block { header: self.header.clone(), body })
+        let list = |payload: usize| payload + length_of_length(payload);
+        let txs = self.txs.iter().map(|tx| tx.inner().length()).sum();
+        list(self.header.length() + list(txs) + 1 + 1)
     }
 }
 
@@ -186,4 +183,191 @@ pub(crate) fn build_block(
         result.receipts.iter().fold(Bloom::ZERO, |bloom, receipt| bloom | receipt.bloom());
     let receipts = result.receipts.into_iter().map(OpReceipt::from).collect();
     Ok(BuiltBlock { block: SealedBlock::new(header, txs, receipts), state, diff })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, VecDeque};
+
+    use alloy_consensus::{BlockBody, SignableTransaction, TxEip1559};
+    use alloy_eips::eip4895::Withdrawals;
+    use alloy_primitives::{Address, Bytes, TxKind, U256, hex, keccak256};
+    use alloy_signer::SignerSync;
+    use alloy_signer_local::PrivateKeySigner;
+    use alloy_trie::{TrieAccount, root};
+
+    use super::*;
+    use crate::{
+        Genesis,
+        l1::{EmbeddedL1, L1Source},
+        state::BlockHashes,
+    };
+
+    /// Called with two words it stores the second at the slot that the first names. Called with one
+    /// byte it destroys itself in favour of the caller.
+    const STORE: &str = "6012600c60003960126000f336600114600f5760203560003555005b33ff";
+
+    struct Fixed(VecDeque<Arc<SignedTx>>);
+
+    impl CandidateTxs for Fixed {
+        fn next(&mut self) -> Option<Arc<SignedTx>> {
+            self.0.pop_front()
+        }
+        fn included(&mut self) {}
+        fn postponed(&mut self) {
+            panic!("it fits");
+        }
+        fn invalid(&mut self, reason: String) {
+            panic!("{reason}");
+        }
+    }
+
+    fn signed(
+        key: &PrivateKeySigner,
+        nonce: u64,
+        to: TxKind,
+        value: u64,
+        input: Bytes,
+    ) -> SignedTx {
+        let tx = TxEip1559 {
+            chain_id: crate::DEVNET_CHAIN_ID,
+            nonce,
+            gas_limit: 200_000,
+            max_fee_per_gas: 2_000_000_000,
+            max_priority_fee_per_gas: 5,
+            to,
+            value: U256::from(value),
+            input,
+            ..TxEip1559::default()
+        };
+        let signature = key.sign_hash_sync(&tx.signature_hash()).unwrap();
+        let tx = OpTxEnvelope::Eip1559(tx.into_signed(signature));
+        SignedTx::decode(tx.encoded_2718().into()).unwrap()
+    }
+
+    /// The state as a plain map, kept by the diffs alone.
+    #[derive(Default)]
+    struct Model(BTreeMap<Address, (u64, U256, B256, BTreeMap<U256, U256>)>);
+
+    impl Model {
+        fn apply(&mut self, diff: &StateDiff) {
+            for change in &diff.accounts {
+                if change.deleted {
+                    self.0.remove(&change.address);
+                    continue;
+                }
+                let none =
+                    (0, U256::ZERO, alloy_consensus::constants::KECCAK_EMPTY, BTreeMap::new());
+                let account = self.0.entry(change.address).or_insert(none);
+                (account.0, account.1) = (change.nonce, change.balance);
+                if let Some(code) = change.code.first() {
+                    account.2 = keccak256(code);
+                }
+                if change.storage_cleared {
+                    account.3.clear();
+                }
+                account.3.extend(change.storage.iter().map(|diff| (diff.slot, diff.value)));
+                account.3.retain(|_, value| !value.is_zero());
+            }
+        }
+
+        fn root(&self) -> B256 {
+            root::state_root_unhashed(self.0.iter().map(|(address, account)| {
+                let slots = account.3.iter().map(|(slot, value)| (B256::from(*slot), *value));
+                let storage_root = root::storage_root_unhashed(slots);
+                let (nonce, balance, code_hash, _) = *account;
+                (*address, TrieAccount { nonce, balance, storage_root, code_hash })
+            }))
+        }
+
+        fn supply(&self) -> U256 {
+            self.0.values().map(|account| account.1).sum()
+        }
+    }
+
+    /// Transfers, creations, storage written and cleared, contracts that destroy themselves: after
+    /// every block the root is the reference's, and no OPEN was made or lost.
+    #[test]
+    fn every_block_has_the_reference_root_and_keeps_the_supply() {
+        let keys: Vec<_> = (0..3u8)
+            .map(|n| PrivateKeySigner::from_bytes(&B256::repeat_byte(n + 1)).unwrap())
+            .collect();
+        let mut genesis = Genesis { timestamp: Some(1_000), ..Genesis::devnet() };
+        for key in &keys {
+            let balance = crate::DEV_BALANCE;
+            let account = crate::GenesisAccount { balance, ..Default::default() };
+            genesis.alloc.insert(key.address(), account);
+        }
+        let rules = Rules::new(&genesis);
+        let l1 = EmbeddedL1::new(genesis.chain_id, 1_000);
+        let mut state = genesis.state();
+        let (header, _) = genesis.block(&state, 1_000);
+        let mut parent = SealedBlock::new(header, Vec::new(), Vec::new());
+        let mut model = Model::default();
+        for (address, account) in &genesis.alloc {
+            let code_hash = keccak256(&account.code);
+            model.0.insert(*address, (account.nonce, account.balance, code_hash, BTreeMap::new()));
+        }
+        assert_eq!(model.root(), state.root());
+        let supply = model.supply();
+
+        let mut nonces = [0u64; 3];
+        let mut contracts = Vec::new();
+        let mut random = 1u64;
+        let mut next = |below: u64| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695);
+            (random >> 33) % below
+        };
+        for _ in 0..60 {
+            let mut txs = VecDeque::new();
+            for _ in 0..next(6) {
+                let sender = usize::try_from(next(3)).unwrap();
+                let nonce = nonces[sender];
+                nonces[sender] += 1;
+                let contract = |n: u64| -> Option<TxKind> {
+                    let count = contracts.len() as u64;
+                    (count > 0)
+                        .then(|| TxKind::Call(contracts[usize::try_from(n % count).unwrap()]))
+                };
+                let (to, value, input) = match (next(5), contract(next(1_000))) {
+                    (0, _) | (_, None) => {
+                        contracts.push(keys[sender].address().create(nonce));
+                        (TxKind::Create, 0, hex::decode(STORE).unwrap())
+                    }
+                    (1, Some(contract)) => (contract, 0, vec![1]),
+                    (2, _) => {
+                        let to = Address::with_last_byte(100 + u8::try_from(next(20)).unwrap());
+                        (TxKind::Call(to), next(1_000), Vec::new())
+                    }
+                    (_, Some(contract)) => {
+                        let words = [U256::from(next(4)), U256::from(next(3))];
+                        (contract, 0, words.map(|word| word.to_be_bytes::<32>()).concat())
+                    }
+                };
+                txs.push_back(Arc::new(signed(&keys[sender], nonce, to, value, input.into())));
+            }
+            let view = StateView { state: state.clone(), hashes: BlockHashes::default() };
+            let origin = l1.origin(parent.header.timestamp + 1);
+            let built = build_block(&rules, &parent, view, &origin, &mut Fixed(txs)).unwrap();
+            model.apply(&built.diff);
+            assert_eq!(built.block.header.state_root, model.root());
+            assert_eq!(model.supply(), supply);
+            assert_eq!(built.block.header.timestamp, parent.header.timestamp + 1);
+            check_size(&built.block);
+            (state, parent) = (built.state, built.block);
+        }
+        assert!(contracts.len() > 10);
+        let stored = model.0.values().filter(|account| !account.3.is_empty()).count();
+        assert!(stored > 5, "contracts with storage: {stored}");
+    }
+
+    fn check_size(block: &SealedBlock) {
+        let body = BlockBody {
+            transactions: block.txs.iter().map(|tx| tx.inner().clone()).collect(),
+            ommers: Vec::<Header>::new(),
+            withdrawals: Some(Withdrawals::default()),
+        };
+        let whole = alloy_consensus::Block { header: block.header.clone(), body };
+        assert_eq!(block.rlp_bytes(), whole.length());
+    }
 }

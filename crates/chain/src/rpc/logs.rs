@@ -75,12 +75,13 @@ fn changes(context: &Context, id: U64) -> RpcResult<FilterChanges> {
             Ok(FilterChanges::Hashes(hashes))
         }
         Changes::Logs(filter, range) => {
-            let range = match filter.block_option {
-                FilterBlockOption::Range { to_block: Some(to), .. } => {
-                    *range.start()..=context.tag(to).min(*range.end())
-                }
-                _ => range,
+            let (from, to) = match filter.block_option {
+                FilterBlockOption::Range { from_block, to_block } => (from_block, to_block),
+                FilterBlockOption::AtBlockHash(_) => (None, None),
             };
+            let from = from.map_or(0, |tag| context.tag(tag)).max(*range.start());
+            let to = to.map_or(u64::MAX, |tag| context.tag(tag)).min(*range.end());
+            let range = from..=to;
             select(context, &filter, range).map(FilterChanges::Logs)
         }
         Changes::Transactions(events) => {
@@ -115,10 +116,7 @@ fn logs(context: &Context, filter: &Filter) -> RpcResult<Vec<Log>> {
             let head = context.chain.head().number();
             let from = from_block.map_or(head, |tag| context.tag(tag));
             let to = to_block.map_or(head, |tag| context.tag(tag)).min(head);
-            if from_block.is_some()
-                && to_block.is_some()
-                && from > context.tag(to_block.unwrap_or_default())
-            {
+            if from_block.is_some() && to_block.is_some_and(|tag| from > context.tag(tag)) {
                 return Err(invalid("invalid block range: fromBlock is after toBlock"));
             }
             if to.saturating_sub(from) >= LOG_BLOCKS_MAX {

@@ -201,7 +201,7 @@ async fn blocks_are_shaped_as_isthmus_wants_them() {
     assert_eq!(deposit["from"], "0xdeaddeaddeaddeaddeaddeaddeaddeaddead0001");
     assert_eq!(deposit["to"], "0x4200000000000000000000000000000000000015");
     assert_eq!(deposit["input"].as_str().unwrap().len(), 2 + 2 * 176);
-    assert_eq!(deposit["isSystemTx"].as_bool().unwrap_or_default(), false);
+    assert!(!deposit["isSystemTx"].as_bool().unwrap_or_default());
     assert_eq!(block["extraData"], "0x00000000fa00000006");
     assert_eq!(block["miner"], "0x4200000000000000000000000000000000000011");
     assert_eq!(block["withdrawals"], json!([]));

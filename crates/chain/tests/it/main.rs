@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod contracts;
+mod limits;
 mod pool;
 mod start;
 mod support;

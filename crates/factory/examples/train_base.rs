@@ -16,7 +16,7 @@ use openledger_factory::{
     BaseRecipe, Corpus, CorpusTokens, Pretrain, PretrainProgress, Proceed, pretrain,
     read_chat_template, write_tokenizer_files,
 };
-use openledger_model::{Activations, Batch, DecoderConfig, FullTrainer, Weights};
+use openledger_model::{Batch, DecoderConfig, FullTrainer, Weights};
 use openledger_tensor::with_threads;
 
 /// Steps between two lines of progress.
@@ -115,7 +115,6 @@ fn held_out_loss(
     tokens: &[u16],
 ) -> Result<f64, Box<dyn Error + Send + Sync>> {
     let mut trainer = FullTrainer::new(config);
-    let (mut kept, mut unused) = (Activations::default(), Weights::zeros(config));
     let mut batch = Batch::default();
     let (mut total, mut predicted) = (0.0, 0);
     let tokens: Vec<u32> = tokens.iter().map(|token| u32::from(*token)).collect();
@@ -124,7 +123,7 @@ fn held_out_loss(
         let window = &tokens[start..(start + length + 1).min(tokens.len())];
         batch.clear();
         batch.push(config, window, 1, 1.0)?;
-        total += trainer.loss_and_gradients(weights, &batch, &mut kept, &mut unused);
+        total += trainer.loss(weights, &batch);
         predicted += window.len() - 1;
     }
     Ok(total / predicted.max(1) as f64)

@@ -15,7 +15,7 @@ pub(crate) use schedule::warmup_cosine;
 use crate::TrainingRecipe;
 use crate::train_error::TrainError;
 use checkpoint::Checkpoint;
-use openledger_model::{Activations, Batch, DecoderConfig, FullTrainer, Kind, Weights};
+use openledger_model::{Batch, DecoderConfig, FullTrainer, Kind, Weights};
 use openledger_tensor::{AdamW, Random, sum_of_squares};
 use std::path::PathBuf;
 use std::time::Instant;
@@ -79,7 +79,7 @@ pub fn pretrain(
         _ => Checkpoint::start(config, run.seed, digest),
     };
     let mut trainer = FullTrainer::new(config);
-    let (mut kept, mut gradients) = (Activations::default(), Weights::zeros(config));
+    let mut gradients = Weights::zeros(config);
     let mut batch = Batch::default();
     let predicted = training.batch_sequences * training.sequence_tokens;
     while state.step < training.steps {
@@ -92,7 +92,7 @@ pub fn pretrain(
                 .collect();
             batch.push(config, &tokens, 1, 1.0 / predicted as f32)?;
         }
-        let loss = trainer.loss_and_gradients(&state.weights, &batch, &mut kept, &mut gradients);
+        let loss = trainer.loss_and_gradients(&state.weights, &batch, &mut gradients);
         if !loss.is_finite() {
             return Err(TrainError::Diverged { step: state.step });
         }

@@ -18,6 +18,29 @@ pub enum TrainError {
         /// Tokens of a window, at least.
         window: usize,
     },
+    /// A field of the recipe is out of range.
+    #[error("recipe field {field} is out of range")]
+    Recipe {
+        /// Its name.
+        field: &'static str,
+    },
+    /// There is nothing to train on.
+    #[error("there are no examples; a version with at least one record is needed")]
+    NoExamples,
+    /// An example cannot be trained on.
+    #[error("example {index} cannot be trained on: {why}")]
+    Example {
+        /// Its place.
+        index: usize,
+        /// Why.
+        why: String,
+    },
+    /// The caller asked to stop.
+    #[error("training was stopped after step {step}")]
+    Stopped {
+        /// Steps that were done.
+        step: usize,
+    },
     /// The loss is no longer a number.
     #[error("training diverged at step {step}; lower the learning rate")]
     Diverged {

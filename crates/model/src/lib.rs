@@ -1,11 +1,20 @@
 //! Decoder models in Hugging Face form: text to tokens and back, and what runs on the tokens.
 
+mod adapter;
+mod adapter_files;
 mod chat_guard;
 mod chat_template;
 mod config;
 mod decode_stream;
+mod decoder;
 mod error;
+mod inference;
+mod kv_cache;
+mod layer;
+mod lora;
+mod lora_panels;
 mod panels;
+mod scoring;
 mod text_error;
 mod tokenizer;
 mod tokenizer_training;
@@ -13,16 +22,23 @@ mod training;
 mod weight_files;
 mod weights;
 
+pub use adapter::Adapter;
+pub use adapter_files::{ADAPTER_BYTES_MAX, ADAPTER_CONFIG_BYTES_MAX};
 pub use chat_template::{
     ChatTemplate, Example, MESSAGES_MAX, Message, Role, TEMPLATE_BYTES_MAX,
     TOKENIZER_CONFIG_BYTES_MAX,
 };
 pub use config::{CONFIG_BYTES_MAX, DecoderConfig};
 pub use decode_stream::DecodeStream;
+pub use decoder::Decoder;
 pub use error::Error;
+pub use inference::Slice;
+pub use kv_cache::KvCache;
+pub use lora::{LoraLayout, RANK_MAX, Site};
+pub use scoring::{ScoreRequest, UNITS_PER_NAT};
 pub use text_error::TextError;
 pub use tokenizer::{TEXT_BYTES_MAX, TOKENIZER_BYTES_MAX, Tokenizer, VOCABULARY_MAX};
 pub use tokenizer_training::train_byte_level_bpe;
-pub use training::{Activations, Batch, FullTrainer, Target};
+pub use training::{Batch, FullTrainer, LoraTrainer, Target};
 pub use weight_files::{WEIGHT_BYTES_MAX, WEIGHT_FILE, from_bf16, to_bf16};
 pub use weights::{Kind, LayerWeights, Named, Parameter, Weights};

@@ -74,11 +74,6 @@ impl Stored {
         let bytes = data.iter().flat_map(|x| to_bf16(*x).to_le_bytes()).collect();
         Self { name, shape, dtype: Dtype::BF16, bytes }
     }
-
-    pub(crate) fn f32(name: String, shape: Vec<usize>, data: &[f32]) -> Self {
-        let bytes = data.iter().flat_map(|x| x.to_le_bytes()).collect();
-        Self { name, shape, dtype: Dtype::F32, bytes }
-    }
 }
 
 /// Safetensors bytes, a function of the tensors and the metadata only.

@@ -90,6 +90,11 @@ impl LayerCache {
         self.len() == 0
     }
 
+    /// Memory it takes.
+    pub fn bytes(&self) -> usize {
+        self.heads.iter().map(|(keys, values)| keys.bytes() + values.bytes()).sum()
+    }
+
     /// Forgets all positions but the first `positions`.
     pub fn truncate(&mut self, positions: usize) {
         for (keys, values) in &mut self.heads {

@@ -144,13 +144,19 @@ kernel! {
                 let height = BLOCK_ROWS.min(rows.end - row_block);
                 let (a_data, row_stride, k_stride, tile_stride) = match a {
                     Lhs::Columns { data, stride } => {
-                        copy.clear();
-                        for i in (row_block..row_block + height).step_by(S::ROWS) {
+                        copy.resize(height.next_multiple_of(S::ROWS) * depth, 0.0);
+                        let blocks = copy.chunks_exact_mut(S::ROWS * depth);
+                        for (to, i) in blocks.zip((row_block..).step_by(S::ROWS)) {
                             let tall = S::ROWS.min(row_block + height - i);
-                            for kk in k0..k0 + depth {
+                            for (to, kk) in to.chunks_exact_mut(S::ROWS).zip(k0..) {
                                 let column = &data[kk * stride + i..][..tall];
-                                copy.extend_from_slice(column);
-                                copy.resize(copy.len() + S::ROWS - tall, 0.0);
+                                if tall == S::ROWS {
+                                    for r in 0..S::ROWS {
+                                        to[r] = column[r];
+                                    }
+                                } else {
+                                    to[..tall].copy_from_slice(column);
+                                }
                             }
                         }
                         (copy.as_ptr(), 1, S::ROWS, S::ROWS * depth)

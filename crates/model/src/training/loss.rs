@@ -1,8 +1,7 @@
 //! Cross-entropy of the rows that have a target.
 
-use super::{Activations, Batch};
-use crate::panels::Panels;
-use crate::{DecoderConfig, Weights};
+use super::Batch;
+use super::pass::{Model, Pass};
 use openledger_tensor::{
     Lhs, Out, PackedMatrix, Start, cross_entropy, gemm, rms_norm, rms_norm_backward,
 };
@@ -10,66 +9,52 @@ use openledger_tensor::{
 /// Rows whose logits are held at once.
 const CHUNK: usize = 256;
 
-/// Σ −weight · ln p. Leaves the gradient of the residual stream in `d_stream`; adds to the gradients of
-/// the final norm and the output matrix where they are wanted.
-pub(super) fn loss(
-    config: &DecoderConfig,
-    weights: &Weights,
-    panels: &Panels,
-    batch: &Batch,
-    kept: &mut Activations,
-    mut gradients: Option<&mut Weights>,
-) -> f64 {
-    let (h, vocab) = (config.hidden_size, config.vocab_size);
-    let eps = config.rms_norm_eps as f32;
-    let mut total = 0.0f64;
-    let mut packed = PackedMatrix::default();
-    let Activations { last, d_stream, logits, .. } = kept;
-    d_stream.fill(0.0);
-    for chunk in batch.targets.chunks(CHUNK) {
-        let rows = chunk.len();
-        let x: Vec<f32> = chunk.iter().flat_map(|t| &last[t.row * h..][..h]).copied().collect();
-        let (mut normed, mut scales) = (vec![0.0; rows * h], vec![0.0; rows]);
-        rms_norm(&x, &weights.norm, eps, &mut normed, &mut scales);
-        logits.resize(rows * vocab, 0.0);
-        let rows_of = |data| Lhs::Rows { data, stride: h };
-        gemm(
-            rows,
-            rows_of(&normed),
-            &panels.head.forward,
-            Out { data: logits, stride: vocab },
-            Start::Zero,
-        );
+impl Pass {
+    /// Σ −weight · ln p. Leaves the gradient of `last` in `back.stream`; adds to the gradients of the
+    /// output matrix and the final norm where they are wanted.
+    pub(super) fn loss(
+        &mut self,
+        model: &Model<'_>,
+        batch: &Batch,
+        mut gradients: Option<(&mut Vec<f32>, &mut Vec<f32>)>,
+    ) -> f64 {
+        let (h, vocab) = (model.config.hidden_size, model.config.vocab_size);
+        let eps = model.config.rms_norm_eps as f32;
+        let (norm, head) = (&model.weights.norm, &model.panels.head);
+        let Self { last, logits, back, .. } = self;
+        back.stream.clear();
+        back.stream.resize(last.len(), 0.0);
+        let mut packed = PackedMatrix::default();
+        let mut total = 0.0f64;
+        let parts = last.chunks(CHUNK * h).zip(back.stream.chunks_mut(CHUNK * h));
+        for (targets, (x, d_x)) in batch.targets.chunks(CHUNK).zip(parts) {
+            let rows = targets.len();
+            let (mut normed, mut scales) = (vec![0.0; rows * h], vec![0.0; rows]);
+            rms_norm(x, norm, eps, &mut normed, &mut scales);
+            logits.resize(rows * vocab, 0.0);
+            let out = Out { data: logits, stride: vocab };
+            gemm(rows, Lhs::Rows { data: &normed, stride: h }, &head.forward, out, Start::Zero);
 
-        let tokens: Vec<u32> = chunk.iter().map(|t| t.token).collect();
-        let weight: Vec<f32> = chunk.iter().map(|t| t.weight).collect();
-        let likelihoods = cross_entropy(logits, vocab, &tokens, &weight);
-        for (ln_p, weight) in likelihoods.iter().zip(&weight) {
-            total -= f64::from(*weight) * f64::from(*ln_p);
-        }
+            let tokens: Vec<u32> = targets.iter().map(|t| t.token).collect();
+            let weight: Vec<f32> = targets.iter().map(|t| t.weight).collect();
+            let likelihoods = cross_entropy(logits, vocab, &tokens, &weight);
+            for (ln_p, weight) in likelihoods.iter().zip(&weight) {
+                total -= f64::from(*weight) * f64::from(*ln_p);
+            }
 
-        let mut d_normed = vec![0.0; rows * h];
-        let d_logits = Lhs::Rows { data: logits, stride: vocab };
-        gemm(
-            rows,
-            d_logits,
-            &panels.head.backward,
-            Out { data: &mut d_normed, stride: h },
-            Start::Zero,
-        );
-        let mut d_norm = None;
-        if let Some(g) = gradients.as_deref_mut() {
-            packed.set_rows(&normed, rows, h, h);
-            let d_logits = Lhs::Columns { data: logits, stride: vocab };
-            let head = g.head.as_mut().unwrap_or(&mut g.embedding);
-            gemm(vocab, d_logits, &packed, Out { data: head, stride: h }, Start::Continue);
-            d_norm = Some(&mut g.norm[..]);
+            let mut d_normed = vec![0.0; rows * h];
+            let d_logits = Lhs::Rows { data: logits, stride: vocab };
+            let out = Out { data: &mut d_normed, stride: h };
+            gemm(rows, d_logits, &head.backward, out, Start::Zero);
+            let mut d_norm = None;
+            if let Some((d_head, d_weight)) = &mut gradients {
+                packed.set_rows(&normed, rows, h, h);
+                let d_logits = Lhs::Columns { data: logits, stride: vocab };
+                gemm(vocab, d_logits, &packed, Out { data: d_head, stride: h }, Start::Continue);
+                d_norm = Some(&mut d_weight[..]);
+            }
+            rms_norm_backward(&d_normed, x, norm, &scales, d_x, d_norm);
         }
-        let mut d_x = vec![0.0; rows * h];
-        rms_norm_backward(&d_normed, &x, &weights.norm, &scales, &mut d_x, d_norm);
-        for (t, d) in chunk.iter().zip(d_x.chunks_exact(h)) {
-            d_stream[t.row * h..][..h].copy_from_slice(d);
-        }
+        total
     }
-    total
 }

@@ -124,6 +124,11 @@ impl PackedMatrix {
         self.columns = self.columns.min(columns);
     }
 
+    /// Memory it takes.
+    pub fn bytes(&self) -> usize {
+        self.panels.len() * size_of::<Lanes>()
+    }
+
     /// The leading part [depth, columns].
     pub fn leading(&self, depth: usize, columns: usize) -> PackedView<'_> {
         assert!(depth <= self.depth && columns <= self.columns, "view larger than its matrix");

@@ -1,0 +1,99 @@
+//! A decoder ready to run.
+
+use crate::panels::Panels;
+use crate::{DecoderConfig, Error, Weights};
+use openledger_tensor::RopeTable;
+use sha2::{Digest, Sha256};
+use std::path::Path;
+
+/// A base model: frozen weights, packed for products.
+#[derive(Debug)]
+pub struct Decoder {
+    pub(crate) config: DecoderConfig,
+    pub(crate) rope: RopeTable,
+    /// Norms and embedding; the matrices live in `panels` only.
+    pub(crate) weights: Weights,
+    pub(crate) panels: Panels,
+    pub(crate) for_training: bool,
+    hash: [u8; 32],
+}
+
+impl Decoder {
+    /// Loads a Hugging Face folder for inference.
+    ///
+    /// Errors: a file over its limit, a model this decoder does not run, a missing tensor, a wrong shape,
+    /// a value that is not finite.
+    pub fn load(dir: &Path) -> Result<Self, Error> {
+        let (config, weights) = Weights::load(dir)?;
+        Ok(Self::new(config, weights, false))
+    }
+
+    /// As [`Self::load`], with what training adapters needs besides: about a third more memory.
+    pub fn load_for_training(dir: &Path) -> Result<Self, Error> {
+        let (config, weights) = Weights::load(dir)?;
+        Ok(Self::new(config, weights, true))
+    }
+
+    /// From weights in memory.
+    pub fn new(config: DecoderConfig, mut weights: Weights, for_training: bool) -> Self {
+        let hash = hash(&config, &mut weights);
+        let panels = Panels::new(&config, &weights, for_training);
+        for layer in &mut weights.layers {
+            for matrix in [&mut layer.qkv, &mut layer.output, &mut layer.gate_up, &mut layer.down] {
+                *matrix = Vec::new();
+            }
+        }
+        weights.head = None;
+        Self { rope: rope_table(&config), config, weights, panels, for_training, hash }
+    }
+
+    /// Shape of the model.
+    pub fn config(&self) -> &DecoderConfig {
+        &self.config
+    }
+
+    /// Identity of the model: SHA-256 over everything that decides its results.
+    ///
+    /// Over, in this order, integers as u64 and all little-endian: the text `openledger base 1`; hidden
+    /// size, intermediate size, layers, query heads, key-value heads, head size, vocabulary; norm epsilon
+    /// and RoPE base as f64; then each tensor's name, a zero byte, and its elements as f32, in the
+    /// order embedding, layers (input norm, q, k, v, o, second norm, gate, up, down), final norm, output
+    /// matrix where it is its own.
+    pub fn hash(&self) -> [u8; 32] {
+        self.hash
+    }
+}
+
+fn hash(config: &DecoderConfig, weights: &mut Weights) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(b"openledger base 1");
+    let heads = config.heads();
+    for number in [
+        config.hidden_size,
+        config.intermediate_size,
+        config.num_hidden_layers,
+        heads.query,
+        heads.key_value,
+        heads.dim,
+        config.vocab_size,
+    ] {
+        hash.update((number as u64).to_le_bytes());
+    }
+    hash.update(config.rms_norm_eps.to_le_bytes());
+    hash.update(config.rope_theta.to_le_bytes());
+    for tensor in weights.named_mut(config) {
+        hash.update(tensor.name.as_bytes());
+        hash.update([0]);
+        let mut bytes = Vec::with_capacity(1 << 16);
+        for part in tensor.data.chunks(1 << 14) {
+            bytes.clear();
+            bytes.extend(part.iter().flat_map(|x| x.to_le_bytes()));
+            hash.update(&bytes);
+        }
+    }
+    hash.finalize().into()
+}
+
+pub(crate) fn rope_table(config: &DecoderConfig) -> RopeTable {
+    RopeTable::new(config.max_position_embeddings, config.heads().dim, config.rope_theta)
+}

@@ -1,0 +1,166 @@
+//! The backward pass of one layer.
+
+use super::{BackwardBuffers, Layer, LayerBuffers};
+use crate::LayerWeights;
+use crate::lora::{Group, LoraLayout};
+use crate::lora_panels::{LoraPanels, LowRankScratch, adapt_backward};
+use crate::panels::Linear;
+use openledger_tensor::{
+    Lhs, Out, PackedMatrix, Start, Turn, attention_backward, gemm, rms_norm_backward,
+    swiglu_backward,
+};
+use std::ops::Range;
+
+/// Where the gradients go.
+pub(crate) enum Gradients<'a> {
+    /// Every weight is trained; one entry per layer.
+    Full(&'a mut [LayerWeights]),
+    /// Only an adapter is trained.
+    Lora(LoraTraining<'a>),
+}
+
+/// An adapter in training.
+pub(crate) struct LoraTraining<'a> {
+    pub(crate) layout: &'a LoraLayout,
+    pub(crate) panels: &'a LoraPanels,
+    /// As long as the layout; the layer overwrites its part.
+    pub(crate) gradients: &'a mut [f32],
+}
+
+/// A layer going backward.
+pub(crate) struct LayerBackward<'a> {
+    pub(crate) layer: Layer<'a>,
+    pub(crate) sequences: &'a [Range<usize>],
+    /// Whether the gradient of the layer's input is wanted.
+    pub(crate) input_wanted: bool,
+}
+
+impl LayerBackward<'_> {
+    /// Turns `buffers.stream`, the gradient of the layer's result, into that of its input.
+    ///
+    /// `kept` is what the forward pass left; its `gate_up` is overwritten.
+    pub(crate) fn run(
+        &self,
+        kept: &mut LayerBuffers,
+        buffers: &mut BackwardBuffers,
+        gradients: &mut Gradients<'_>,
+    ) {
+        let Layer { index, config, weights, panels, .. } = self.layer;
+        let (h, f, heads) = (config.hidden_size, config.intermediate_size, config.heads());
+        let (rows, few) = (self.layer.positions.len(), kept.middle_scales.len());
+        let attention = heads.query * heads.dim;
+        let b = buffers;
+        b.normed.resize(rows * h, 0.0);
+        b.hidden.resize(few * f, 0.0);
+        b.attended.resize(few * attention, 0.0);
+        b.qkv.resize(rows * heads.row(), 0.0);
+        let [low_qkv, low_output, low_gate_up, low_down] = &kept.low;
+        let mut sites =
+            Sites { index, packed: &mut b.packed, low_rank: &mut b.low_rank, gradients };
+
+        // result = middle + down(swiglu(gate_up(norm(middle))))
+        let dx = Some(&mut b.hidden[..]);
+        sites.run(Group::Down, &panels.down, few, &kept.hidden, low_down, &b.stream, dx);
+        swiglu_backward(&b.hidden, f, &mut kept.gate_up);
+        let dx = Some(&mut b.normed[..few * h]);
+        let (x, dy) = (&kept.middle_normed, &kept.gate_up);
+        sites.run(Group::GateUp, &panels.gate_up, few, x, low_gate_up, dy, dx);
+        let (norm, scales) = (&weights.feed_forward_norm, &kept.middle_scales);
+        let d_norm = sites.full().map(|g| &mut g.feed_forward_norm[..]);
+        rms_norm_backward(&b.normed[..few * h], &kept.middle, norm, scales, &mut b.stream, d_norm);
+
+        // middle = stream + output(attention(turn(qkv(norm(stream)))))
+        let dx = Some(&mut b.attended[..]);
+        sites.run(Group::Output, &panels.output, few, &kept.attended, low_output, &b.stream, dx);
+        if let Some(picked) = self.layer.picked {
+            spread(picked.rows, rows, h, &mut b.stream);
+            spread(picked.rows, rows, attention, &mut b.attended);
+            spread(picked.rows, rows, attention, &mut kept.attended);
+        }
+        attention_backward(
+            heads,
+            &kept.qkv,
+            &kept.attended,
+            &b.attended,
+            self.sequences,
+            &mut b.qkv,
+        );
+        let turned = heads.query + heads.key_value;
+        self.layer.rope.turn(&mut b.qkv, heads.row(), turned, self.layer.positions, Turn::Backward);
+        let dx = self.input_wanted.then_some(&mut b.normed[..]);
+        sites.run(Group::Attention, &panels.qkv, rows, &kept.normed, low_qkv, &b.qkv, dx);
+        if self.input_wanted {
+            let d_norm = sites.full().map(|g| &mut g.attention_norm[..]);
+            let norm = &weights.attention_norm;
+            rms_norm_backward(&b.normed, &kept.stream, norm, &kept.scales, &mut b.stream, d_norm);
+        }
+    }
+}
+
+/// The linear layers going backward.
+struct Sites<'a, 'g> {
+    index: usize,
+    packed: &'a mut PackedMatrix,
+    low_rank: &'a mut LowRankScratch,
+    gradients: &'a mut Gradients<'g>,
+}
+
+impl Sites<'_, '_> {
+    fn full(&mut self) -> Option<&mut LayerWeights> {
+        match self.gradients {
+            Gradients::Full(layers) => Some(&mut layers[self.index]),
+            Gradients::Lora(_) => None,
+        }
+    }
+
+    /// One group: gradient of its weights or of its adapter, and of its input where that is wanted.
+    #[allow(clippy::too_many_arguments)]
+    fn run(
+        &mut self,
+        group: Group,
+        linear: &Linear,
+        rows: usize,
+        x: &[f32],
+        low: &[f32],
+        dy: &[f32],
+        mut dx: Option<&mut [f32]>,
+    ) {
+        if let Some(dx) = dx.as_deref_mut() {
+            let dy = Lhs::Rows { data: dy, stride: linear.outputs };
+            gemm(rows, dy, &linear.backward, Out { data: dx, stride: linear.inputs }, Start::Zero);
+        }
+        match self.gradients {
+            Gradients::Full(layers) => {
+                let g = &mut layers[self.index];
+                let dw = match group {
+                    Group::Attention => &mut g.qkv,
+                    Group::Output => &mut g.output,
+                    Group::GateUp => &mut g.gate_up,
+                    Group::Down => &mut g.down,
+                };
+                // dW [out, in] = dyᵀ · x
+                self.packed.set_rows(x, rows, linear.inputs, linear.inputs);
+                let dy = Lhs::Columns { data: dy, stride: linear.outputs };
+                let dw = Out { data: dw, stride: linear.inputs };
+                gemm(linear.outputs, dy, &*self.packed, dw, Start::Zero);
+            }
+            Gradients::Lora(LoraTraining { layout, panels, gradients }) => {
+                let part = &layout.layers[self.index][group as usize];
+                let (at, dy) = ((self.index, group), (dy, linear.outputs));
+                adapt_backward(panels, part, at, rows, x, low, dy, dx, gradients, self.low_rank);
+            }
+        }
+    }
+}
+
+/// Puts the first rows of x back where they were picked; all other rows become zero.
+fn spread(picked: &[usize], rows: usize, width: usize, x: &mut Vec<f32>) {
+    x.resize(rows * width, 0.0);
+    let mut end = rows;
+    for (from, to) in picked.iter().enumerate().rev() {
+        x.copy_within(from * width..(from + 1) * width, to * width);
+        x[(to + 1) * width..end * width].fill(0.0);
+        end = *to;
+    }
+    x[..end * width].fill(0.0);
+}

@@ -51,14 +51,16 @@ contract Reentering {
     }
 }
 
-/// As `Reentering`, but into settlement itself and with all gas, through `claimFor`.
+/// As `Reentering`, but with all gas, through a claim, and for somebody else's money too.
 contract ReenteringClaimer {
     InferenceMarket private immutable MARKET;
+    address private immutable OTHER;
     uint256 public attempts;
     uint256 public entered;
 
-    constructor(InferenceMarket market) {
+    constructor(InferenceMarket market, address other) {
         MARKET = market;
+        OTHER = other;
     }
 
     receive() external payable {
@@ -67,11 +69,27 @@ contract ReenteringClaimer {
         try MARKET.claimFor(address(this)) {
             entered += 1;
         } catch {}
+        try MARKET.claimFor(OTHER) {
+            entered += 1;
+        } catch {}
         try MARKET.settle(new Receipt[](1), new bytes[](1)) {
             entered += 1;
         } catch {}
         try MARKET.withdraw() {
             entered += 1;
         } catch {}
+    }
+}
+
+/// Takes money only with all the gas a push is promised, and gives back what gas it has if not.
+contract Fussy {
+    bool public open;
+
+    function accept() external {
+        open = true;
+    }
+
+    receive() external payable {
+        require(open && gasleft() >= 30_000, "too little gas");
     }
 }

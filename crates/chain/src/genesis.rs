@@ -215,3 +215,58 @@ pub const fn dev_accounts() -> [Address; 10] {
         address!("0xa0Ee7A142d267C1f36714E4a8F75612F20a79720"),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_allocation_is_read_in_geths_shape() {
+        let alloc = Genesis::alloc_from_json(
+            r#"{
+                "0x4200000000000000000000000000000000000006": {
+                    "balance": "0x10", "nonce": "0x1", "code": "0x6000",
+                    "storage": { "0x0000000000000000000000000000000000000000000000000000000000000001":
+                                 "0x0000000000000000000000000000000000000000000000000000000000000002" }
+                },
+                "f39Fd6e51aad88F6F4ce6aB8827279cffFb92266": { "nonce": "0x5" }
+            }"#,
+        )
+        .unwrap();
+        let mut genesis = Genesis::devnet();
+        genesis.extend_alloc(alloc);
+        let weth = &genesis.alloc[&address!("0x4200000000000000000000000000000000000006")];
+        assert_eq!((weth.balance, weth.nonce), (U256::from(16), 1));
+        assert_eq!(weth.storage.len(), 1);
+        let funded = &genesis.alloc[&dev_accounts()[0]];
+        assert_eq!((funded.balance, funded.nonce), (DEV_BALANCE, 5), "the balance is kept");
+        let json = serde_json::to_string(&genesis).unwrap();
+        assert_eq!(serde_json::from_str::<Genesis>(&json).unwrap(), genesis);
+
+        for bad in [
+            "[]",
+            r#"{"0x12": {}}"#,
+            r#"{"0x4200000000000000000000000000000000000006": {"gas": 1}}"#,
+        ] {
+            assert!(
+                matches!(Genesis::alloc_from_json(bad), Err(Error::InvalidGenesis(_))),
+                "{bad}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_genesis_that_could_not_go_on_is_refused() {
+        let devnet = Genesis::devnet;
+        devnet().check().unwrap();
+        for bad in [
+            Genesis { chain_id: 0, ..devnet() },
+            Genesis { gas_limit: 1_000_000, ..devnet() },
+            Genesis { base_fee_per_gas: 0, ..devnet() },
+            Genesis { eip1559_denominator: 0, ..devnet() },
+            Genesis { eip1559_elasticity: 0, ..devnet() },
+        ] {
+            assert!(matches!(bad.check(), Err(Error::InvalidGenesis(_))));
+        }
+    }
+}

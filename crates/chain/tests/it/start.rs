@@ -175,3 +175,39 @@ async fn a_damaged_log_gives_an_error_or_a_prefix_of_the_chain() {
     }
     assert!(prefixes > 10, "{prefixes}");
 }
+
+#[tokio::test]
+async fn a_damaged_journal_is_put_aside_and_the_chain_starts() {
+    let first = manual().await;
+    let dir = first.dir.path();
+    for nonce in 0..2 {
+        let tx = transfer(nonce, Address::repeat_byte(7), U256::from(1));
+        first.send(&sign(&signer(0), tx)).await.unwrap();
+    }
+    first.node.shutdown().await.unwrap();
+    let path = dir.join("pool.journal");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[100] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+
+    let node = Node::start(manual_config(dir), genesis()).await.unwrap();
+    assert_eq!(fs::read(path.with_extension("damaged")).unwrap(), bytes);
+    let status = rpc(&node.rpc_url(), "txpool_status", json!([])).await.unwrap();
+    assert_eq!(status["pending"], "0x0");
+}
+
+#[tokio::test]
+async fn the_journal_forgets_what_is_in_a_block() {
+    let first = manual().await;
+    let dir = first.dir.path();
+    let tx = |nonce| sign(&signer(0), transfer(nonce, Address::repeat_byte(7), U256::from(1)));
+    first.send(&tx(0)).await.unwrap();
+    first.node.mine_block().await.unwrap();
+    first.send(&tx(1)).await.unwrap();
+    first.node.shutdown().await.unwrap();
+    let before = fs::metadata(dir.join("pool.journal")).unwrap().len();
+    let node = Node::start(manual_config(dir), genesis()).await.unwrap();
+    node.shutdown().await.unwrap();
+    let after = fs::metadata(dir.join("pool.journal")).unwrap().len();
+    assert!(after < before && after > 100, "{before} → {after}");
+}

@@ -8,7 +8,7 @@
 //! zero inside the block. Adding 0 · v changes no bit but the sign of a zero, and that is made + at the
 //! end. So a row's result does not depend on the block it is in, and a cached step equals a full pass.
 
-use crate::gemm::{Lhs, Out, PackedMatrix, Start, gemm};
+use crate::gemm::{Lhs, Out, PackedMatrix, Place, Start, gemm, gemm_at};
 use crate::parallel::{Shared, for_each};
 use crate::reduce::{dot_lanes, exp_sum_lanes, max_lanes};
 use crate::simd::kernel;
@@ -173,20 +173,16 @@ fn attend(
             Start::Zero,
         );
         causal_softmax(&mut scores, seen, first + block.start, heads.scale());
-        // SAFETY: each task owns its rows and its head's columns; the product writes only those.
-        let out = unsafe { out.slice(row * width + head * dim, (block.len() - 1) * width + dim) };
         let probabilities = Lhs::Rows { data: &scores, stride: seen };
-        gemm(
-            block.len(),
-            probabilities,
-            values.leading(seen, dim),
-            Out { data: out, stride: width },
-            Start::Zero,
-        );
-        for out in out.chunks_mut(width) {
-            for x in &mut out[..dim] {
-                *x += 0.0;
-            }
+        let at = row * width + head * dim;
+        let place = Place { shared: out, at, stride: width };
+        // SAFETY: each task owns its rows and its head's columns.
+        unsafe {
+            gemm_at(block.len(), probabilities, values.leading(seen, dim), place, Start::Zero)
+        };
+        for i in 0..block.len() {
+            // SAFETY: as above.
+            unsafe { out.slice(at + i * width, dim) }.iter_mut().for_each(|x| *x += 0.0);
         }
     }
 }
@@ -274,11 +270,9 @@ fn attend_backward(
             score_gradient(&mut ds, &p, seen, o, d_o, width, dim, heads.scale());
 
             let ds_rows = Lhs::Rows { data: &ds, stride: seen };
-            // SAFETY: each task owns its rows and the columns of its heads; only `dim` of each row are
-            // written.
-            let d_q =
-                unsafe { d_qkv.slice(row * stride + query * dim, (height - 1) * stride + dim) };
-            gemm(height, ds_rows, keys.leading(seen, dim), Out { data: d_q, stride }, Start::Zero);
+            let place = Place { shared: d_qkv, at: row * stride + query * dim, stride };
+            // SAFETY: each task owns its rows and the columns of its heads.
+            unsafe { gemm_at(height, ds_rows, keys.leading(seen, dim), place, Start::Zero) };
             let transposed = |data| Lhs::Columns { data, stride: seen };
             packed.set_rows(q, height, dim, stride);
             gemm(

@@ -66,12 +66,31 @@ pub enum Start {
 ///
 /// Panics if an operand is too short for its shape.
 pub fn gemm<'b>(m: usize, a: Lhs<'_>, b: impl Into<PackedView<'b>>, c: Out<'_>, start: Start) {
-    let b = b.into();
+    let stride = c.stride;
+    let shared = Shared::new(c.data);
+    // SAFETY: the result is borrowed for this call alone.
+    unsafe { gemm_at(m, a, b.into(), Place { shared: &shared, at: 0, stride }, start) };
+}
+
+/// Where a result goes inside a slice that several tasks write.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub(crate) shared: &'a Shared<'a>,
+    /// Element (0, 0) of C.
+    pub(crate) at: usize,
+    pub(crate) stride: usize,
+}
+
+/// [`gemm`] into a part of a shared slice.
+///
+/// # Safety
+/// No other task touches the m · n elements of C meanwhile.
+pub(crate) unsafe fn gemm_at(m: usize, a: Lhs<'_>, b: PackedView<'_>, c: Place<'_>, start: Start) {
     let (k, n) = (b.depth, b.columns);
     if m == 0 || n == 0 {
         return;
     }
-    assert!(c.stride >= n && c.data.len() >= (m - 1) * c.stride + n, "C is too short");
+    assert!(c.stride >= n && c.shared.len() >= c.at + (m - 1) * c.stride + n, "C is too short");
     if k > 0 {
         match a {
             Lhs::Rows { data, stride } => {
@@ -84,24 +103,22 @@ pub fn gemm<'b>(m: usize, a: Lhs<'_>, b: impl Into<PackedView<'b>>, c: Out<'_>, 
             }
         }
     }
-    let c_stride = c.stride;
-    let c = Shared::new(c.data);
     let panels = n.div_ceil(LANES);
     let threads = if m * n * k < PARALLEL_MIN { 1 } else { parallel::threads() };
     if threads == 1 {
-        gemm_block(a, b, &c, c_stride, start, 0..m, 0..panels);
+        gemm_block(a, b, c, start, 0..m, 0..panels);
     } else if m >= 24 * threads {
         // Rows in equal parts, in multiples of the tile height.
         let part = m.div_ceil(threads * m.div_ceil(threads * BLOCK_ROWS)).next_multiple_of(12);
         parallel::for_each(m.div_ceil(part), |i| {
             let rows = i * part..(i * part + part).min(m);
-            gemm_block(a, b, &c, c_stride, start, rows, 0..panels);
+            gemm_block(a, b, c, start, rows, 0..panels);
         });
     } else {
         let part = panels.div_ceil(threads).next_multiple_of(2);
         parallel::for_each(panels.div_ceil(part), |i| {
             let columns = i * part..(i * part + part).min(panels);
-            gemm_block(a, b, &c, c_stride, start, 0..m, columns);
+            gemm_block(a, b, c, start, 0..m, columns);
         });
     }
 }
@@ -112,12 +129,11 @@ thread_local! {
 }
 
 kernel! {
-    /// One task of [`gemm`]: a range of rows of C by a range of panels. Shapes were checked there.
+    /// One task of [`gemm_at`]: a range of rows of C by a range of panels. Shapes were checked there.
     fn gemm_block<S>(
         a: Lhs<'_>,
         b: PackedView<'_>,
-        c: &Shared<'_>,
-        c_stride: usize,
+        c: Place<'_>,
         start: Start,
         rows: std::ops::Range<usize>,
         panels: std::ops::Range<usize>,
@@ -128,8 +144,8 @@ kernel! {
                 for i in rows {
                     let from = panels.start * LANES;
                     let width = (panels.end * LANES).min(n) - from;
-                    // SAFETY: tasks own disjoint ranges of C; bounds checked in `gemm`.
-                    unsafe { c.slice(i * c_stride + from, width) }.fill(0.0);
+                    // SAFETY: tasks own disjoint ranges of C; bounds checked in `gemm_at`.
+                    unsafe { c.shared.slice(c.at + i * c.stride + from, width) }.fill(0.0);
                 }
             }
             return;
@@ -151,9 +167,7 @@ kernel! {
                             for (to, kk) in to.chunks_exact_mut(S::ROWS).zip(k0..) {
                                 let column = &data[kk * stride + i..][..tall];
                                 if tall == S::ROWS {
-                                    for r in 0..S::ROWS {
-                                        to[r] = column[r];
-                                    }
+                                    to.copy_from_slice(&column[..S::ROWS]);
                                 } else {
                                     to[..tall].copy_from_slice(column);
                                 }
@@ -177,7 +191,7 @@ kernel! {
                         let tall = S::ROWS.min(height - i);
                         let row = row_block + i;
                         // SAFETY: A covers `tall` rows and `depth` columns from here (checked in
-                        // `gemm`, or copied above); the panels exist; tasks own disjoint tiles of C.
+                        // `gemm_at`, or copied above); the panels exist; tasks own disjoint tiles of C.
                         unsafe {
                             let tile = Tile {
                                 depth,
@@ -186,8 +200,8 @@ kernel! {
                                 k_stride,
                                 b: b.matrix.panel(panel).add(k0 * LANES),
                                 panel_stride: b.matrix.panel_stride(),
-                                c: c.pointer(row * c_stride + panel * LANES),
-                                c_stride,
+                                c: c.shared.pointer(c.at + row * c.stride + panel * LANES),
+                                c_stride: c.stride,
                                 columns: valid,
                                 resume,
                             };

@@ -57,6 +57,10 @@ impl<'a> Shared<'a> {
         Self { data: data.as_mut_ptr(), len: data.len(), life: PhantomData }
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
     /// # Safety
     /// `at` is inside the slice; what is reached from it is inside too and belongs to the caller alone.
     pub(crate) unsafe fn pointer(&self, at: usize) -> *mut f32 {

@@ -39,8 +39,12 @@ impl PackedMatrix {
         self.reshape(depth, columns);
         let capacity = self.capacity;
         for (k, row) in b.chunks(stride.max(1)).take(depth).enumerate() {
-            for (p, part) in row[..columns].chunks(LANES).enumerate() {
-                self.panels[p * capacity + k].0[..part.len()].copy_from_slice(part);
+            let (whole, rest) = row[..columns].as_chunks::<LANES>();
+            for (part, to) in whole.iter().zip(self.panels[k..].iter_mut().step_by(capacity)) {
+                to.0 = *part;
+            }
+            if !rest.is_empty() {
+                self.panels[whole.len() * capacity + k].0[..rest.len()].copy_from_slice(rest);
             }
         }
     }
@@ -140,7 +144,7 @@ impl PackedMatrix {
         self.columns = columns;
         self.capacity = depth;
         let lanes = columns.div_ceil(LANES) * depth;
-        if columns % LANES != 0 || self.panels.len() > lanes {
+        if !columns.is_multiple_of(LANES) || self.panels.len() > lanes {
             self.panels.clear();
         }
         self.panels.resize(lanes, Lanes([0.0; LANES]));

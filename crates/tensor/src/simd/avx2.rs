@@ -49,10 +49,6 @@ impl Simd for Avx2 {
         unsafe { (_mm256_div_ps(a.0, b.0), _mm256_div_ps(a.1, b.1)) }
     }
     #[inline(always)]
-    unsafe fn sqrt(a: Pair) -> Pair {
-        unsafe { (_mm256_sqrt_ps(a.0), _mm256_sqrt_ps(a.1)) }
-    }
-    #[inline(always)]
     unsafe fn fma(a: Pair, b: Pair, c: Pair) -> Pair {
         unsafe { (_mm256_fmadd_ps(a.0, b.0, c.0), _mm256_fmadd_ps(a.1, b.1, c.1)) }
     }

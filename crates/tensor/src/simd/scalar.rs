@@ -48,10 +48,6 @@ impl Simd for Scalar {
         zip(a, b, |a, b| a / b)
     }
     #[inline(always)]
-    unsafe fn sqrt(a: Lanes) -> Lanes {
-        a.map(f32::sqrt)
-    }
-    #[inline(always)]
     unsafe fn fma(a: Lanes, b: Lanes, c: Lanes) -> Lanes {
         std::array::from_fn(|i| a[i].mul_add(b[i], c[i]))
     }

@@ -28,9 +28,6 @@ pub enum Command {
     /// Measure, and print what was measured.
     #[command(subcommand)]
     Bench(BenchCommand),
-    /// Models on this machine.
-    #[command(subcommand)]
-    Model(ModelCommand),
 }
 
 /// Where training records come from, and what their fields are called.
@@ -83,6 +80,9 @@ pub struct DemoArgs {
 
 #[derive(Debug, Args)]
 pub struct UpArgs {
+    /// What the first start trains a model on.
+    #[command(flatten)]
+    pub records: RecordsArgs,
     #[command(flatten)]
     pub train: TrainArgs,
     /// Where the chain, the models and the keys are kept.
@@ -133,17 +133,4 @@ pub struct BenchAttributionArgs {
     /// How many questions are asked.
     #[arg(long, default_value_t = 10)]
     pub tries: usize,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum ModelCommand {
-    /// List the models under a data folder.
-    List(ModelListArgs),
-}
-
-#[derive(Debug, Args)]
-pub struct ModelListArgs {
-    /// Data folder of `openledger up` or `openledger demo --data-dir`.
-    #[arg(long, value_name = "DIR", default_value = "openledger-data")]
-    pub data_dir: PathBuf,
 }

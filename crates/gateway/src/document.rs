@@ -2,7 +2,7 @@ use alloy_primitives::Bytes;
 use openledger_attribution::Evidence;
 use openledger_datanet::RecordProof;
 use openledger_primitives::{
-    Address, B256, FeeParts, Price, Receipt, Settlement, SplitBps, keccak256,
+    Address, B256, FeeParts, Price, Receipt, Settlement, SplitBps, keccak256, merkle,
 };
 use serde::{Deserialize, Serialize};
 
@@ -127,7 +127,11 @@ pub struct Player {
 pub struct Citation {
     /// Number of the record in training order: what spans refer to.
     pub record: u32,
-    /// The record and its place under the Datanet's root.
+    /// What the record says.
+    pub messages: Vec<Turn>,
+    /// Its completion as the model was trained on it.
+    pub tokens: Vec<u32>,
+    /// Its place under the Datanet's root.
     pub proof: RecordProof,
 }
 
@@ -139,9 +143,10 @@ impl ReceiptDocument {
 }
 
 impl AnswerEvidence {
-    /// What `receipt.evidenceHash` commits to: keccak-256 of the RFC 8785 form.
+    /// What `receipt.evidenceHash` commits to: a Merkle node over the numbers a contract can read
+    /// ([`openledger_attribution::Inputs::hash`]) and keccak-256 of the RFC 8785 form of all of it.
     pub fn hash(&self) -> B256 {
-        keccak256(canonical(self))
+        merkle::node_hash(self.attribution.inputs.hash(), keccak256(canonical(self)))
     }
 
     /// What `receipt.requestHash` commits to.

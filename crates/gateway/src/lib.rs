@@ -1,1 +1,59 @@
-//! 
+//! Where the model side meets the chain: the OpenAI API, receipts, settlement, and their verification.
+//!
+//! ```text
+//! request ─▶ admit (key, model, money) ─▶ generate ─▶ attribute ─▶ sign ─▶ keep ─▶ answer
+//!                                                                           │
+//!                                     chain ◀── settle in batches ◀─────────┘
+//!
+//! records ─▶ contribute ─▶ train ─▶ publish ─▶ callable model
+//! receipt document ─▶ verify: every number re-derived, offline
+//! ```
+//!
+//! The chain is met through JSON-RPC and contract bindings only: pointing at another node changes
+//! nothing here.
+//!
+//! **Invariant:** an answer that left has its receipt on disk; a receipt on disk is settled once.
+//! **Invariant:** no work is done that the payer's balance and spending limit do not cover.
+//! **Invariant:** what is settled is what the receipt document derives; there is no second computation.
+
+mod api_key;
+mod ask;
+mod document;
+mod error;
+mod examples;
+mod files;
+mod gateway;
+mod issue;
+mod ledger;
+mod openai;
+mod publish;
+mod published_model;
+mod random;
+mod reservations;
+mod server;
+mod settler;
+mod stop_filter;
+mod store;
+mod training;
+mod verify;
+mod verify_further;
+mod view;
+mod wallets;
+
+pub use api_key::new_api_key;
+pub use document::{
+    AnswerEvidence, Citation, DOCUMENT_VERSION, DatanetEvidence, ModelEvidence, Player,
+    ReceiptDocument, SignedSettlement, Turn,
+};
+pub use error::Error;
+pub use gateway::{Gateway, Parts};
+pub use ledger::{Included, Ledger, Registration, SettlementRecord, Terms};
+pub use publish::{Contributed, Publication, contribute, load_adapters, players, publish};
+pub use published_model::{ModelManifest, PublishedModel, design_root};
+pub use server::{BODY_BYTES_MAX, bind, serve};
+pub use settler::settle_receipts;
+pub use store::{ReceiptStatus, Store, StoredReceipt};
+pub use training::{TrainedModel, TrainingJob, TrainingProgress, train};
+pub use verify::{Check, DOCUMENT_BYTES_MAX, verify_json};
+pub use verify_further::{verify_likelihoods, verify_on_chain};
+pub use wallets::{DEV_MNEMONIC, DevSigners, Wallets};

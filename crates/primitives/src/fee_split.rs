@@ -32,7 +32,7 @@ impl SplitBps {
 }
 
 /// Where every wei of a fee goes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FeeParts {
     /// What the payer pays.

@@ -4,59 +4,59 @@ use serde_json::Value;
 use super::ApiError;
 
 /// Longest list of messages in one request.
-pub const MESSAGES_MAX: usize = 256;
+pub(crate) const MESSAGES_MAX: usize = 256;
 /// Most stop sequences in one request, as at OpenAI.
-pub const STOP_MAX: usize = 4;
+pub(crate) const STOP_MAX: usize = 4;
 
 /// Body of `POST /v1/chat/completions`; what we use of it.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct ChatRequest {
+pub(crate) struct ChatRequest {
     /// Registered name, alias or adapter hash.
-    pub model: String,
+    pub(crate) model: String,
     /// The conversation, oldest first.
-    pub messages: Vec<Message>,
+    pub(crate) messages: Vec<Message>,
     /// 0 to 2; 0 (greedy) by default, because a receipt is easier to re-run then.
     #[serde(default)]
-    pub temperature: Option<f32>,
+    pub(crate) temperature: Option<f32>,
     /// 0 to 1.
     #[serde(default)]
-    pub top_p: Option<f32>,
+    pub(crate) top_p: Option<f32>,
     /// Longest answer in tokens.
     #[serde(default)]
-    pub max_tokens: Option<u32>,
+    pub(crate) max_tokens: Option<u32>,
     /// The newer name of `max_tokens`; wins where both are given.
     #[serde(default)]
-    pub max_completion_tokens: Option<u32>,
+    pub(crate) max_completion_tokens: Option<u32>,
     /// Number of answers; only 1 is served.
     #[serde(default)]
-    pub n: Option<u32>,
+    pub(crate) n: Option<u32>,
     /// Seed of the sampler.
     #[serde(default)]
-    pub seed: Option<i64>,
+    pub(crate) seed: Option<i64>,
     /// Server-sent events instead of one document.
     #[serde(default)]
-    pub stream: Option<bool>,
+    pub(crate) stream: Option<bool>,
     /// Whether a usage chunk ends the stream.
     #[serde(default)]
-    pub stream_options: Option<StreamOptions>,
+    pub(crate) stream_options: Option<StreamOptions>,
     /// Texts that end the answer.
     #[serde(default)]
-    pub stop: Option<Stop>,
+    pub(crate) stop: Option<Stop>,
 }
 
 /// One turn of the conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Message {
+pub(crate) struct Message {
     /// `system`, `developer`, `user` or `assistant`.
-    pub role: String,
+    pub(crate) role: String,
     /// Text, or a list of text parts.
-    pub content: Content,
+    pub(crate) content: Content,
 }
 
 /// Text of a message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub enum Content {
+pub(crate) enum Content {
     /// Plain text.
     Text(String),
     /// Parts, of which only text is served.
@@ -65,27 +65,27 @@ pub enum Content {
 
 /// A part of a message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ContentPart {
+pub(crate) struct ContentPart {
     /// `text`; anything else is refused.
     #[serde(rename = "type")]
-    pub kind: String,
+    pub(crate) kind: String,
     /// The text.
     #[serde(default)]
-    pub text: String,
+    pub(crate) text: String,
 }
 
 /// Options of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-pub struct StreamOptions {
+pub(crate) struct StreamOptions {
     /// Send a last chunk with `usage`.
     #[serde(default)]
-    pub include_usage: bool,
+    pub(crate) include_usage: bool,
 }
 
 /// One stop text or several.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(untagged)]
-pub enum Stop {
+pub(crate) enum Stop {
     /// One.
     One(String),
     /// Several.
@@ -100,7 +100,7 @@ const KNOWN: &[&str] = &[
 
 impl ChatRequest {
     /// Parses a body, naming the parameter that is wrong, and lists the parameters that were ignored.
-    pub fn parse(body: &[u8]) -> Result<(Self, Vec<String>), ApiError> {
+    pub(crate) fn parse(body: &[u8]) -> Result<(Self, Vec<String>), ApiError> {
         let value: Value = serde_json::from_slice(body)
             .map_err(|error| ApiError::invalid("body", format!("The body is not JSON: {error}")))?;
         let object = value
@@ -120,12 +120,12 @@ impl ChatRequest {
     }
 
     /// Longest answer asked for, in tokens.
-    pub fn tokens_max(&self) -> Option<u32> {
+    pub(crate) fn tokens_max(&self) -> Option<u32> {
         self.max_completion_tokens.or(self.max_tokens)
     }
 
     /// Stop texts.
-    pub fn stops(&self) -> Vec<String> {
+    pub(crate) fn stops(&self) -> Vec<String> {
         match &self.stop {
             None => Vec::new(),
             Some(Stop::One(text)) => vec![text.clone()],
@@ -169,7 +169,7 @@ impl ChatRequest {
 
 impl Message {
     /// The text of all parts.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         match &self.content {
             Content::Text(text) => text.clone(),
             Content::Parts(parts) => parts.iter().map(|part| part.text.as_str()).collect(),

@@ -10,7 +10,7 @@ use serde_json::json;
 /// `code` is stable and documented; `message` says what failed, why and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
-pub struct ApiError {
+pub(crate) struct ApiError {
     pub(crate) status: StatusCode,
     pub(crate) kind: &'static str,
     pub(crate) code: &'static str,
@@ -25,7 +25,7 @@ impl ApiError {
     }
 
     /// 400: the request is malformed at `param`.
-    pub fn invalid(param: impl Into<String>, message: impl Into<String>) -> Self {
+    pub(crate) fn invalid(param: impl Into<String>, message: impl Into<String>) -> Self {
         let error = Self::new(
             StatusCode::BAD_REQUEST,
             "invalid_request_error",
@@ -36,14 +36,14 @@ impl ApiError {
     }
 
     /// 400: prompt and answer do not fit the model.
-    pub fn context_length(message: String) -> Self {
+    pub(crate) fn context_length(message: String) -> Self {
         let code = "context_length_exceeded";
         let error = Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", code, message);
         Self { param: Some("messages".into()), ..error }
     }
 
     /// 401: no key, or one nobody issued.
-    pub fn invalid_api_key() -> Self {
+    pub(crate) fn invalid_api_key() -> Self {
         let message = "No valid API key was given. Send `Authorization: Bearer <key>`; \
                        `openledger up` prints where its development key is kept.";
         Self::new(
@@ -55,7 +55,7 @@ impl ApiError {
     }
 
     /// 404: no such model.
-    pub fn model_not_found(model: &str) -> Self {
+    pub(crate) fn model_not_found(model: &str) -> Self {
         let shown: String = model.chars().take(80).collect();
         let message = format!("The model `{shown}` does not exist. GET /v1/models lists them.");
         let error = Self::new(
@@ -68,19 +68,19 @@ impl ApiError {
     }
 
     /// 404: anything else that is not there.
-    pub fn not_found(message: impl Into<String>) -> Self {
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
         let kind = "invalid_request_error";
         Self::new(StatusCode::NOT_FOUND, kind, "not_found", message.into())
     }
 
     /// 429: the prepaid balance or the spending limit does not cover the request. No work was done.
-    pub fn insufficient_quota(message: String) -> Self {
+    pub(crate) fn insufficient_quota(message: String) -> Self {
         let code = "insufficient_quota";
         Self::new(StatusCode::TOO_MANY_REQUESTS, code, code, message)
     }
 
     /// 429: the queue is full.
-    pub fn overloaded() -> Self {
+    pub(crate) fn overloaded() -> Self {
         let message = "All places in the queue are taken. Try again in a moment.";
         let error = Self::new(
             StatusCode::TOO_MANY_REQUESTS,
@@ -92,7 +92,7 @@ impl ApiError {
     }
 
     /// 413: the body is larger than the limit.
-    pub fn too_large(limit_bytes: usize) -> Self {
+    pub(crate) fn too_large(limit_bytes: usize) -> Self {
         let message = format!("The request body is larger than {limit_bytes} bytes.");
         Self::new(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -103,7 +103,7 @@ impl ApiError {
     }
 
     /// 503: the chain cannot be reached.
-    pub fn chain_unavailable(cause: impl core::fmt::Display) -> Self {
+    pub(crate) fn chain_unavailable(cause: impl core::fmt::Display) -> Self {
         let message = format!("The chain did not answer, so nothing was generated or charged: {cause}");
         let error = Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -115,14 +115,14 @@ impl ApiError {
     }
 
     /// 500: our fault.
-    pub fn internal(cause: impl core::fmt::Display) -> Self {
+    pub(crate) fn internal(cause: impl core::fmt::Display) -> Self {
         let message = format!("The answer could not be completed: {cause}");
         let status = StatusCode::INTERNAL_SERVER_ERROR;
         Self::new(status, "server_error", "internal_error", message)
     }
 
     /// The JSON body.
-    pub fn body(&self) -> serde_json::Value {
+    pub(crate) fn body(&self) -> serde_json::Value {
         json!({ "error": {
             "message": self.message, "type": self.kind, "param": self.param, "code": self.code,
         } })

@@ -1,7 +1,9 @@
 //! The OpenAI wire format: what official clients send and parse.
 
+mod answer;
 mod chat;
 mod error;
 
-pub use chat::{ChatRequest, Content, ContentPart, Message, Stop, StreamOptions};
-pub use error::ApiError;
+pub(crate) use answer::{Finish, Heading, Usage};
+pub(crate) use chat::ChatRequest;
+pub(crate) use error::ApiError;

@@ -1,0 +1,171 @@
+use std::{fs, path::Path};
+
+use openledger_datanet::{Version, save_version};
+use openledger_factory::Recipe;
+use openledger_model::{Adapter, Decoder};
+use openledger_primitives::{Address, B256, Price, keccak256, merkle};
+
+use crate::{
+    Error, Ledger, ModelManifest, PublishedModel, TrainedModel,
+    document::{DatanetEvidence, Player},
+    ledger::{Included, Registration},
+    published_model::{design_root, records_folder, run_folder},
+};
+
+/// A Datanet version that is committed on chain.
+#[derive(Debug, Clone)]
+pub struct Contributed {
+    /// Where it is committed.
+    pub datanet: DatanetEvidence,
+    /// Its contributors, in the order of their first record.
+    pub players: Vec<Player>,
+    /// Transaction and block of the commitment.
+    pub included: Included,
+}
+
+/// Creates a Datanet and commits its first version.
+pub async fn contribute(
+    ledger: &Ledger,
+    curator: Address,
+    name: &str,
+    uri: &str,
+    version: &Version,
+) -> Result<Contributed, Error> {
+    let players = players(version)?;
+    let licence = version.licence().to_string();
+    let datanet_id = ledger.create_datanet(curator, name, &licence, uri).await?;
+    let (number, included) = ledger.commit_version(curator, datanet_id, version).await?;
+    let datanet = DatanetEvidence { datanet_id, version: number, root: version.root() };
+    Ok(Contributed { datanet, players, included })
+}
+
+/// The contributors of a version as players of a design.
+///
+/// Errors: [`Error::TooManyContributors`] beyond what one design holds.
+pub fn players(version: &Version) -> Result<Vec<Player>, Error> {
+    let contributions = version.contributions();
+    let max = usize::from(openledger_attribution::PLAYERS_MAX);
+    if contributions.len() > max {
+        return Err(Error::TooManyContributors { found: contributions.len(), max });
+    }
+    contributions
+        .iter()
+        .map(|part| {
+            let wallet = part.contributor.wallet().ok_or_else(|| {
+                Error::Corrupt(format!("contributor {} has no wallet", part.contributor))
+            })?;
+            let label = part.label.clone().unwrap_or_else(|| wallet.to_string());
+            Ok(Player { contributor: label.to_string(), wallet })
+        })
+        .collect()
+}
+
+/// A trained model on its way to the chain.
+#[derive(Debug, Clone, Copy)]
+pub struct Publication<'a> {
+    /// Name to register.
+    pub name: &'a str,
+    /// Who gets the model's token and its part of every fee.
+    pub builder: Address,
+    /// Price.
+    pub price: Price,
+    /// Hash of the base.
+    pub base: &'a Decoder,
+    /// How it was trained.
+    pub recipe: &'a Recipe,
+    /// The adapters.
+    pub trained: &'a TrainedModel,
+    /// The Datanet version.
+    pub contributed: &'a Contributed,
+    /// Its records.
+    pub version: &'a Version,
+}
+
+/// Registers a model and keeps it: adapters and records first, then the chain, then the manifest, so that
+/// a folder with a manifest is a model that is registered and complete.
+pub async fn publish(
+    ledger: &Ledger,
+    models: &Path,
+    publication: &Publication<'_>,
+) -> Result<(ModelManifest, Included), Error> {
+    let folder = models.join(publication.name);
+    let runs = save_runs(&folder, publication)?;
+    save_version(publication.version, &records_folder(&folder))?;
+    let trace = publication.trained.runs.iter().flatten().next();
+    let trace_leaves: Vec<B256> = trace
+        .iter()
+        .flat_map(|trained| &trained.trace)
+        .map(|state| merkle::leaf_hash(state))
+        .collect();
+    let recipe_json = serde_json_canonicalizer::to_vec(publication.recipe)
+        .map_err(|error| Error::Corrupt(error.to_string()))?;
+    let datanet = &publication.contributed.datanet;
+    let registration = Registration {
+        name: publication.name.to_owned(),
+        base_hash: publication.base.hash().into(),
+        adapter_hash: runs[0].unwrap_or_default(),
+        // Recipe and design together say how every run was made.
+        recipe_root: merkle::node_hash(keccak256(recipe_json), publication.trained.design.hash()),
+        trace_root: merkle::root(&trace_leaves),
+        design_root: design_root(&runs),
+        datanets: vec![(datanet.datanet_id, datanet.version)],
+        price: publication.price,
+    };
+    let (model_id, included) = ledger.register_model(publication.builder, &registration).await?;
+    let manifest = ModelManifest {
+        name: registration.name,
+        model_id,
+        created: ledger.terms(model_id).await?.issued_at,
+        base_hash: registration.base_hash,
+        recipe: publication.recipe.clone(),
+        trace_root: registration.trace_root,
+        design: publication.trained.design.reference(),
+        runs,
+        players: publication.contributed.players.clone(),
+        datanets: vec![datanet.clone()],
+    };
+    PublishedModel::save_manifest(&folder, &manifest)?;
+    Ok((manifest, included))
+}
+
+/// Registers the adapters of a model's folder with the engine, after checking their hashes.
+pub fn load_adapters(
+    folder: &Path,
+    model: &PublishedModel,
+    base: &Decoder,
+    engine: &openledger_openlora::Handle,
+) -> Result<(), Error> {
+    if B256::from(base.hash()) != model.manifest.base_hash {
+        let what = format!("{} was trained on another base", folder.display());
+        return Err(Error::Corrupt(what));
+    }
+    for (run, hash) in model.manifest.runs.iter().enumerate() {
+        let Some(hash) = hash else { continue };
+        let path = run_folder(folder, run);
+        let adapter = Adapter::load(&path, base)?;
+        if B256::from(adapter.hash()) != *hash {
+            return Err(Error::Corrupt(format!("{} has another hash", path.display())));
+        }
+        engine.register(adapter);
+    }
+    Ok(())
+}
+
+/// Writes the adapter of each run as a PEFT folder. What an interrupted publication left is replaced.
+fn save_runs(folder: &Path, publication: &Publication<'_>) -> Result<Vec<Option<B256>>, Error> {
+    if folder.exists() {
+        fs::remove_dir_all(folder).map_err(|error| Error::io("replace", folder, error))?;
+    }
+    let mut hashes = Vec::with_capacity(publication.trained.runs.len());
+    for (run, trained) in publication.trained.runs.iter().enumerate() {
+        let Some(trained) = trained else {
+            hashes.push(None);
+            continue;
+        };
+        let path = run_folder(folder, run);
+        fs::create_dir_all(&path).map_err(|error| Error::io("create", &path, error))?;
+        trained.adapter.save(&path, "nano")?;
+        hashes.push(Some(trained.adapter.hash().into()));
+    }
+    Ok(hashes)
+}

@@ -1,0 +1,188 @@
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use openledger_attribution::{Design, DesignRef, SpanIndex};
+use openledger_datanet::{Version, load_version};
+use openledger_factory::Recipe;
+use openledger_model::{ChatTemplate, Tokenizer};
+use openledger_openlora::AdapterHash;
+use openledger_primitives::{B256, merkle};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::{
+    Error,
+    document::{DatanetEvidence, Player},
+    examples::answer_tokens,
+};
+
+/// File name of a model's manifest.
+const MANIFEST: &str = "model.json";
+
+/// What is known of a model: written when it is published, never changed after.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelManifest {
+    /// Registered name.
+    pub name: String,
+    /// Id on chain.
+    pub model_id: u64,
+    /// Unix seconds.
+    pub created: u64,
+    /// Hash of the base.
+    pub base_hash: B256,
+    /// Recipe it was trained with.
+    pub recipe: Recipe,
+    /// Merkle root over the trace of the published adapter.
+    pub trace_root: B256,
+    /// Design of the counterfactual adapters.
+    pub design: DesignRef,
+    /// Adapter of each run; `None` where the run is the base itself.
+    pub runs: Vec<Option<B256>>,
+    /// Players, in the order of the design.
+    pub players: Vec<Player>,
+    /// Datanet versions it was trained on.
+    pub datanets: Vec<DatanetEvidence>,
+}
+
+/// A published model with everything an answer needs: design, players, records, span index.
+#[derive(Debug)]
+pub struct PublishedModel {
+    /// Its manifest.
+    pub manifest: ModelManifest,
+    /// Its design.
+    pub design: Design,
+    /// The records it was trained on.
+    pub records: Version,
+    /// Suffix array over the completions.
+    pub spans: SpanIndex,
+}
+
+impl ModelManifest {
+    /// Commits to the counterfactual adapters: Merkle root over the adapters of all runs, with zero
+    /// where the run is the base.
+    pub fn design_root(&self) -> B256 {
+        design_root(&self.runs)
+    }
+
+    /// Adapter that answers.
+    pub fn published(&self) -> Option<AdapterHash> {
+        self.runs.first().copied().flatten().map(|hash| AdapterHash(hash.0))
+    }
+}
+
+/// See [`ModelManifest::design_root`].
+pub fn design_root(runs: &[Option<B256>]) -> B256 {
+    let leaves: Vec<B256> =
+        runs.iter().map(|run| merkle::leaf_hash(run.unwrap_or_default().as_slice())).collect();
+    merkle::root(&leaves)
+}
+
+/// Folder of the adapter of one run below a model's folder.
+pub(crate) fn run_folder(model: &Path, run: usize) -> PathBuf {
+    model.join("runs").join(format!("{run:03}"))
+}
+
+/// Folder of the records below a model's folder.
+pub(crate) fn records_folder(model: &Path) -> PathBuf {
+    model.join("records")
+}
+
+impl PublishedModel {
+    /// Puts a model together from its manifest and records.
+    pub fn new(
+        manifest: ModelManifest,
+        records: Version,
+        tokenizer: &Tokenizer,
+        template: &ChatTemplate,
+    ) -> Result<Self, Error> {
+        let design = Design::try_from(&manifest.design)?;
+        let players = player_of_each_record(&records, &manifest.players)?;
+        let completions = records
+            .records()
+            .iter()
+            .map(|record| answer_tokens(record.canonical(), tokenizer, template))
+            .collect::<Result<Vec<_>, _>>()?;
+        let spans = SpanIndex::build(players.into_iter().zip(completions))?;
+        Ok(Self { manifest, design, records, spans })
+    }
+
+    /// Reads a model's folder. The Datanet root is recomputed from the records.
+    pub fn load(
+        folder: &Path,
+        tokenizer: &Tokenizer,
+        template: &ChatTemplate,
+    ) -> Result<Self, Error> {
+        let path = folder.join(MANIFEST);
+        let json = fs::read(&path).map_err(|error| Error::io("read", &path, error))?;
+        let manifest: ModelManifest = serde_json::from_slice(&json)
+            .map_err(|error| Error::Corrupt(format!("{}: {error}", path.display())))?;
+        let records = load_version(&records_folder(folder))?;
+        if manifest.datanets.first().map(|datanet| datanet.root) != Some(records.root()) {
+            let what = format!("{}: the records are not the Datanet's", folder.display());
+            return Err(Error::Corrupt(what));
+        }
+        Self::new(manifest, records, tokenizer, template)
+    }
+
+    /// Writes the manifest; last of all, so a folder with a manifest is complete.
+    pub(crate) fn save_manifest(folder: &Path, manifest: &ModelManifest) -> Result<(), Error> {
+        let path = folder.join(MANIFEST);
+        let json = serde_json::to_vec_pretty(manifest).expect("strings, integers and lists");
+        crate::files::write_durably(&path, &json)
+    }
+
+    /// The model's folders under `models`, complete ones only.
+    pub fn folders(models: &Path) -> Result<Vec<PathBuf>, Error> {
+        let entries = match fs::read_dir(models) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(Error::io("read", models, error)),
+        };
+        let mut folders = Vec::new();
+        for entry in entries {
+            let folder = entry.map_err(|error| Error::io("read", models, error))?.path();
+            if folder.join(MANIFEST).is_file() {
+                folders.push(folder);
+            }
+        }
+        folders.sort_unstable();
+        Ok(folders)
+    }
+
+    /// Whether `name` calls this model: its registered name or its adapter hash.
+    pub fn is_called(&self, name: &str) -> bool {
+        let manifest = &self.manifest;
+        manifest.name == name
+            || manifest.runs.first().copied().flatten().is_some_and(|hash| hash.to_string() == name)
+    }
+
+    /// The entry of `GET /v1/models`.
+    pub fn listing(&self) -> Value {
+        let manifest = &self.manifest;
+        json!({
+            "id": manifest.name, "object": "model", "created": manifest.created,
+            "owned_by": "openledger", "model_id": manifest.model_id,
+            "base_hash": manifest.base_hash, "adapter_hash": manifest.runs.first().copied().flatten(),
+            "contributors": manifest.players.len(), "records": self.records.records().len(),
+        })
+    }
+}
+
+/// Player of each record, in record order.
+fn player_of_each_record(records: &Version, players: &[Player]) -> Result<Vec<u8>, Error> {
+    records
+        .records()
+        .iter()
+        .map(|record| {
+            let wallet = record.contributor().wallet();
+            players
+                .iter()
+                .position(|player| Some(player.wallet) == wallet)
+                .and_then(|player| u8::try_from(player).ok())
+                .ok_or_else(|| Error::Corrupt("a record's contributor is no player".into()))
+        })
+        .collect()
+}

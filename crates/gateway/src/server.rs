@@ -1,0 +1,184 @@
+use std::{convert::Infallible, net::SocketAddr, sync::Arc};
+
+use axum::{
+    Json, Router,
+    body::Bytes,
+    extract::{DefaultBodyLimit, Path, Request, State, rejection::BytesRejection},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::AUTHORIZATION},
+    middleware::{self, Next},
+    response::{
+        IntoResponse, Response,
+        sse::{Event, Sse},
+    },
+    routing::{get, post},
+};
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, sync::mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+
+use crate::{
+    Error, Gateway,
+    ask::{Answer, Piece},
+    openai::{ApiError, ChatRequest},
+};
+
+/// Largest request body.
+pub const BODY_BYTES_MAX: usize = 1 << 20;
+/// Pieces of an answer that wait for a slow reader before generation waits too.
+const PIECES_BUFFERED_MAX: usize = 64;
+
+/// Binds the API address. Errors: [`Error::PortInUse`], [`Error::Io`].
+pub async fn bind(addr: SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(addr).await.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => Error::PortInUse(addr),
+        _ => Error::Listen { addr, cause: error },
+    })
+}
+
+/// Serves the API until `shutdown` resolves; requests under way are finished.
+pub async fn serve(
+    listener: TcpListener,
+    gateway: Arc<Gateway>,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), Error> {
+    axum::serve(listener, router(gateway))
+        .with_graceful_shutdown(shutdown)
+        .await
+        .map_err(|error| Error::io("serve", std::path::Path::new("the API"), error))
+}
+
+fn router(gateway: Arc<Gateway>) -> Router {
+    Router::new()
+        .route("/v1/chat/completions", post(chat_completions))
+        .route("/v1/models", get(models))
+        .route("/v1/models/{model}", get(model))
+        .route("/v1/attributions/{id}", get(attribution))
+        .route("/v1/receipts/{id}", get(receipt))
+        .route("/healthz", get(|| async { "ok" }))
+        .fallback(|| async { ApiError::not_found("There is nothing at this path.") })
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::from_fn(request_id))
+        .with_state(gateway)
+}
+
+async fn request_id(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let id = format!("req_{:032x}", crate::random::u128());
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(HeaderName::from_static("x-request-id"), id);
+    }
+    response
+}
+
+async fn chat_completions(
+    State(gateway): State<Arc<Gateway>>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, ApiError> {
+    let body = body.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => ApiError::too_large(BODY_BYTES_MAX),
+        _ => ApiError::invalid("body", rejection.body_text()),
+    })?;
+    let payer = gateway.authenticate(bearer(&headers)).await?;
+    let (request, ignored) = ChatRequest::parse(&body)?;
+    let question = gateway.admit(&request, payer).await?;
+    let heading = question.heading.clone();
+    let (pieces, mut answer) = mpsc::channel(PIECES_BUFFERED_MAX);
+    // A task of its own: a client that leaves stops the generation, but what was produced until then
+    // is still attributed and settled.
+    tokio::spawn(async move { gateway.answer(question, pieces).await });
+
+    let response = if request.stream == Some(true) {
+        let include_usage = request.stream_options.is_some_and(|options| options.include_usage);
+        let first = heading.role_chunk();
+        let rest = ReceiverStream::new(answer).flat_map(move |piece| {
+            let chunks = match piece {
+                Piece::Text(text) => vec![data(&heading.text_chunk(&text))],
+                Piece::Done(answer) => last_chunks(&heading, &answer, include_usage),
+                Piece::Failed(error) => vec![data(&error.body())],
+            };
+            futures_util::stream::iter(chunks)
+        });
+        let first = futures_util::stream::iter([data(&first)]);
+        Sse::new(first.chain(rest)).into_response()
+    } else {
+        let answer = loop {
+            match answer.recv().await {
+                Some(Piece::Text(_)) => {}
+                Some(Piece::Done(answer)) => break answer,
+                Some(Piece::Failed(error)) => return Err(error),
+                None => return Err(ApiError::internal("the generation ended without an answer")),
+            }
+        };
+        let Answer { text, finish, usage, attribution } = &*answer;
+        Json(heading.document(text, *finish, *usage, attribution)).into_response()
+    };
+    Ok(with_ignored(response, &ignored))
+}
+
+fn data(value: &Value) -> Result<Event, Infallible> {
+    Ok(Event::default().data(value.to_string()))
+}
+
+fn last_chunks(
+    heading: &crate::openai::Heading,
+    answer: &Answer,
+    include_usage: bool,
+) -> Vec<Result<Event, Infallible>> {
+    let mut chunks = vec![data(&heading.finish_chunk(answer.finish, &answer.attribution))];
+    if include_usage {
+        chunks.push(data(&heading.usage_chunk(answer.usage)));
+    }
+    chunks.push(Ok(Event::default().data("[DONE]")));
+    chunks
+}
+
+/// Names parameters we did not use, so that nobody believes they had an effect.
+fn with_ignored(mut response: Response, ignored: &[String]) -> Response {
+    if !ignored.is_empty()
+        && let Ok(names) = HeaderValue::from_str(&ignored.join(", "))
+    {
+        response.headers_mut().insert(HeaderName::from_static("x-ignored-parameters"), names);
+    }
+    response
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    headers.get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
+}
+
+async fn models(State(gateway): State<Arc<Gateway>>) -> Json<Value> {
+    let models: Vec<Value> = gateway.models().iter().map(|model| model.listing()).collect();
+    Json(json!({ "object": "list", "data": models }))
+}
+
+async fn model(
+    State(gateway): State<Arc<Gateway>>,
+    Path(name): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let model = gateway.model(&name).ok_or_else(|| ApiError::model_not_found(&name))?;
+    Ok(Json(model.listing()))
+}
+
+async fn attribution(
+    State(gateway): State<Arc<Gateway>>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
+    let receipt = gateway.receipt_of(bearer(&headers), &id).await?;
+    Ok(json_text(receipt.attribution))
+}
+
+async fn receipt(
+    State(gateway): State<Arc<Gateway>>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
+    let receipt = gateway.receipt_of(bearer(&headers), &id).await?;
+    Ok(json_text(receipt.document))
+}
+
+fn json_text(json: String) -> Response {
+    ([(axum::http::header::CONTENT_TYPE, "application/json")], json).into_response()
+}

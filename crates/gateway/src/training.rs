@@ -1,0 +1,117 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use openledger_attribution::Design;
+use openledger_datanet::Version;
+use openledger_factory::{Example, Proceed, Recipe, Trained};
+use openledger_model::{ChatTemplate, Decoder, Tokenizer};
+
+use crate::{Error, document::Player, examples};
+
+/// A model to be trained from a Datanet version.
+#[derive(Debug, Clone, Copy)]
+pub struct TrainingJob<'a> {
+    /// Loaded for training.
+    pub base: &'a Decoder,
+    /// Of the base.
+    pub tokenizer: &'a Tokenizer,
+    /// Of the base.
+    pub template: &'a ChatTemplate,
+    /// The records.
+    pub version: &'a Version,
+    /// The players, see [`crate::players`].
+    pub players: &'a [Player],
+    /// How to train.
+    pub recipe: &'a Recipe,
+    /// Threads to use; the result does not depend on it.
+    pub threads: usize,
+}
+
+/// How far a training is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum TrainingProgress {
+    /// The published adapter.
+    Published {
+        /// Steps done.
+        step: u32,
+        /// Mean loss of the step, nats per answer token.
+        loss: f32,
+    },
+    /// The counterfactual adapters.
+    Counterfactual {
+        /// Steps done over all of them.
+        steps: u64,
+        /// Steps of all of them.
+        of: u64,
+    },
+}
+
+/// A published adapter and its counterfactual adapters.
+#[derive(Debug)]
+pub struct TrainedModel {
+    /// The design they follow.
+    pub design: Design,
+    /// One per run; `None` where the run is the base itself.
+    pub runs: Vec<Option<Trained>>,
+}
+
+/// Trains the published adapter, then one counterfactual adapter for each other run of the design.
+///
+/// Blocks for as long as training takes. Errors: [`Error::RecordTooLong`] before anything is trained;
+/// what the factory reports.
+pub fn train(
+    job: &TrainingJob<'_>,
+    progress: &(dyn Fn(TrainingProgress) + Sync),
+) -> Result<TrainedModel, Error> {
+    let examples = job.examples()?;
+    let design = Design::new(job.players.len())?;
+    let everybody = vec![true; job.players.len()];
+    let published = openledger_tensor::with_threads(job.threads, || {
+        openledger_factory::train(job.base, job.recipe, &examples, &everybody, |at| {
+            progress(TrainingProgress::Published { step: at.step as u32, loss: at.loss });
+            Proceed::Continue
+        })
+    })?;
+    let trained_runs: Vec<usize> = (1..design.run_count()).filter(|run| *run != design.order()).collect();
+    let subsets: Vec<Vec<bool>> = trained_runs.iter().map(|run| design.subset(*run)).collect();
+    let counted = AtomicU64::new(0);
+    let counterfactual = openledger_factory::train_design(
+        job.base,
+        job.recipe,
+        &examples,
+        &subsets,
+        job.threads,
+        |at| {
+            let of = (at.runs * at.progress.steps) as u64;
+            let steps = counted.fetch_add(1, Ordering::Relaxed) + 1;
+            progress(TrainingProgress::Counterfactual { steps, of });
+            Proceed::Continue
+        },
+    )?;
+    let mut runs: Vec<Option<Trained>> = (0..design.run_count()).map(|_| None).collect();
+    runs[0] = Some(published);
+    for (run, trained) in trained_runs.into_iter().zip(counterfactual) {
+        runs[run] = Some(trained);
+    }
+    Ok(TrainedModel { design, runs })
+}
+
+impl TrainingJob<'_> {
+    /// The records as the trainer takes them, in record order.
+    fn examples(&self) -> Result<Vec<Example>, Error> {
+        let mut examples = Vec::with_capacity(self.version.records().len());
+        for (index, record) in self.version.records().iter().enumerate() {
+            let wallet = record.contributor().wallet();
+            let player = self.players.iter().position(|player| Some(player.wallet) == wallet);
+            let player = player
+                .ok_or_else(|| Error::Corrupt(format!("record {index}: no such player")))?;
+            let example = examples::example(record.canonical(), self.tokenizer, self.template)?;
+            let (tokens, max) = (example.tokens.len(), self.recipe.tokens_max);
+            if tokens > max {
+                return Err(Error::RecordTooLong { record: index, tokens, max });
+            }
+            let (tokens, answer_start) = (example.tokens, example.answer_start);
+            examples.push(Example { tokens, answer_start, player });
+        }
+        Ok(examples)
+    }
+}

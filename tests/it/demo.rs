@@ -1,0 +1,87 @@
+use std::fs;
+
+use serde_json::Value;
+
+use crate::machine::{Machine, QUESTION, json_file};
+
+fn wei(value: &Value) -> u128 {
+    value.as_str().unwrap().parse().unwrap()
+}
+
+fn demo(machine: &Machine, extra: &[&str]) -> Value {
+    let mut args = vec!["demo".to_owned(), "--json".to_owned()];
+    args.extend(machine.records("records.jsonl"));
+    args.extend(extra.iter().map(|arg| (*arg).to_owned()));
+    let output = machine.run(&args);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    serde_json::from_slice(&output.stdout).expect("one JSON document on stdout")
+}
+
+/// Every wei of one answer's fee has an owner, and the wallets rose by what is stated.
+fn check_the_money(answer: &Value) {
+    let paid: u128 = answer["shares"].as_array().unwrap().iter().map(|s| wei(&s["paid_wei"])).sum();
+    let parts = ["platform_wei", "compute_wei", "model_wei", "stakers_wei", "commons_wei"];
+    let sum = paid + parts.iter().map(|part| wei(&answer[part])).sum::<u128>();
+    assert_eq!(sum, wei(&answer["fee_wei"]));
+    assert!(sum > 0);
+    for share in answer["shares"].as_array().unwrap() {
+        let rose = wei(&share["balance_after_wei"]) - wei(&share["balance_before_wei"]);
+        assert_eq!(rose, wei(&share["paid_wei"]), "{share}");
+    }
+}
+
+#[test]
+fn the_life_of_a_payment_ends_with_the_right_contributor_paid_and_a_receipt_that_verifies() {
+    let machine = Machine::new();
+    let second = "What is a quern?";
+    let document = demo(&machine, &["--ask", QUESTION, "--ask", second]);
+    let answers = document["answers"].as_array().unwrap();
+    assert_eq!(answers.len(), 2);
+    for (answer, owner) in answers.iter().zip(["ann", "cleo"]) {
+        assert_eq!(answer["verified"], true, "{}", answer["checks"]);
+        check_the_money(answer);
+        let shares = answer["shares"].as_array().unwrap();
+        let top = shares.iter().max_by_key(|share| share["share_ppm"].as_u64()).unwrap();
+        assert_eq!(top["contributor"], owner, "{shares:?}");
+        assert!(wei(&top["paid_wei"]) > 0);
+    }
+
+    // The receipt in the document is the file that `audit verify` takes, in any JSON layout.
+    let pretty = serde_json::to_string_pretty(&answers[0]["receipt"]).unwrap();
+    fs::write(machine.path("pretty.json"), pretty).unwrap();
+    for file in ["receipt.json", "pretty.json"] {
+        let output = machine.run(&["audit", "verify", file]);
+        assert!(output.status.success(), "{file}: {}", String::from_utf8_lossy(&output.stdout));
+    }
+    one_changed_byte_fails_and_names_the_step(&machine);
+}
+
+fn one_changed_byte_fails_and_names_the_step(machine: &Machine) {
+    let original = fs::read(machine.path("receipt.json")).unwrap();
+    // Primes, so that keys, hashes, numbers, text and signatures are all met.
+    for at in (0..original.len()).step_by(original.len() / 97 + 1) {
+        let mut changed = original.clone();
+        changed[at] ^= 1;
+        fs::write(machine.path("changed.json"), &changed).unwrap();
+        let output = machine.run(&["audit", "verify", "changed.json"]);
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "byte {at} changed unnoticed: {errors}");
+        assert!(errors.contains("at step"), "byte {at}: {errors}");
+    }
+}
+
+#[test]
+fn a_named_folder_keeps_the_chain_the_model_and_the_receipts() {
+    let machine = Machine::new();
+    let document = demo(&machine, &["--ask", QUESTION, "--data-dir", "data"]);
+    check_the_money(&document);
+    assert_eq!(json_file(&machine.path("receipt.json")), document["receipt"]);
+    // With the model at hand the likelihoods themselves are recomputed.
+    let output = machine.run(&["audit", "verify", "receipt.json", "--data-dir", "data", "--json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["verified"], true, "{report}");
+    let steps: Vec<_> =
+        report["checks"].as_array().unwrap().iter().map(|check| &check["step"]).collect();
+    assert!(steps.iter().any(|step| *step == "likelihoods"), "{steps:?}");
+}

@@ -1,4 +1,20 @@
 //! Trains models: adapters on contributions, and the small base model that ships with the project.
+//!
+//! Takes tokens and recipes, returns weights, a trace and losses. Not here: where records come from
+//! (`datanet`), who is paid (`attribution`), jobs, queues and HTTP (`gateway`).
+//!
+//! ```text
+//! examples, recipe, subset of players ─▶ train        ─▶ adapter, trace
+//!                 many subsets ────────▶ train_design ─▶ counterfactual adapters
+//! base recipe ─▶ corpus ─▶ tokens ─────▶ pretrain     ─▶ weights of a base
+//! ```
+//!
+//! **Invariant:** a result is a function of its inputs. Threads, SIMD path, pauses and what is trained
+//! beside it change no bit.
+//! **Invariant:** every subset has the same start, order, schedule and divisor; records of absent players
+//! are skipped.
+//! **Invariant:** a run touches no disk but its own checkpoint, and reads the clock only for the speed it
+//! reports; progress is a callback.
 
 mod adapter_training;
 mod base_folder;

@@ -18,6 +18,7 @@ pub struct Slice<'a> {
 }
 
 /// The rows of a batch: what is read, where, by which adapter, and which results are wanted.
+#[derive(Default)]
 pub(crate) struct Rows<'a> {
     pub(crate) tokens: Vec<u32>,
     pub(crate) positions: Vec<u32>,
@@ -155,18 +156,6 @@ impl Decoder {
             Start::Zero,
         );
         logits
-    }
-}
-
-impl Default for Rows<'_> {
-    fn default() -> Self {
-        Self {
-            tokens: Vec::new(),
-            positions: Vec::new(),
-            sequences: Vec::new(),
-            adapters: Vec::new(),
-            wanted: Vec::new(),
-        }
     }
 }
 

@@ -1,4 +1,22 @@
 //! Decoder models in Hugging Face form: text to tokens and back, and what runs on the tokens.
+//!
+//! One Llama-shaped decoder with a hand-written backward pass, its low-rank adapters, its tokenizer and chat
+//! template, and the folders they are kept in. Not here: training loops and recipes (`factory`),
+//! scheduling and sampling (`openlora`), anything of the chain.
+//!
+//! ```text
+//! text ─▶ ChatTemplate, Tokenizer ─▶ tokens ─▶ Decoder::step            ─▶ logits of the next token
+//!                                        │     Decoder::log_likelihoods ─▶ value of an answer, fixed point
+//!                                        └───▶ LoraTrainer, FullTrainer ─▶ loss and gradients
+//! Hugging Face folder ─▶ Weights ─▶ Decoder         PEFT folder ◀──▶ Adapter
+//! ```
+//!
+//! **Invariant:** prefill, decode, scoring and training run one forward pass; a row's bits depend on its own
+//! sequence and its own adapter only.
+//! **Invariant:** what is scored and served is the adapter as stored, in bf16.
+//! **Invariant:** files are refused by size before they are read, by shape before they are used; what would
+//! be loaded wrongly is refused by name.
+//! **Invariant:** text from outside never becomes a control token.
 
 mod adapter;
 mod adapter_files;

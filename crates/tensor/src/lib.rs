@@ -1,4 +1,23 @@
-//! Deterministic f32 kernels.
+//! The numeric kernels of the float path that decides money.
+//!
+//! f32 in IEEE 754 arithmetic, and nothing else: add, subtract, multiply, divide, square root and fused
+//! multiply-add are correctly rounded everywhere, so a fixed order of operations gives fixed bits. Each
+//! element of a product is one chain of fused multiply-adds over k in order; each reduction over a row uses
+//! sixteen lanes and one fixed tree; exponential, logarithm, sine and cosine are our own. Not here: what
+//! a model is, files, and fast kernels that give up bits for speed.
+//!
+//! ```text
+//! one generic body over sixteen lanes ──kernel!──▶ AVX-512 │ AVX2 + FMA │ portable Rust, chosen at run time
+//!        │
+//!        └─ gemm, attention, norms, RoPE, SwiGLU, cross-entropy, AdamW ◀── parts of the result ── threads
+//! ```
+//!
+//! **Invariant:** results do not depend on the SIMD path, on the number of threads, on the profile, or on
+//! what else is in the batch.
+//! **Invariant:** threads divide results, never sums.
+//! **Invariant:** no mathematical function of the platform's library is called, only `f32::mul_add`,
+//! `f32::sqrt` and rounding to an integer, which have one correct answer.
+//! **Invariant:** this is the only crate with `unsafe`; its public functions are safe and check shapes.
 
 mod attention;
 mod cross_entropy;

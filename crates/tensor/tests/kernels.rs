@@ -8,14 +8,18 @@ use openledger_tensor::{
 };
 use proptest::prelude::*;
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 fn random(n: usize, seed: u64) -> Vec<f32> {
     let mut random = Random::new(seed, 0);
     (0..n).map(|_| random.normal()).collect()
 }
 
-/// Runs a kernel on every path and with several threads; all results must have the same bits.
+/// Runs a kernel on every path and with several threads; all results must have the same bits. The path is
+/// the process's, so one kernel at a time.
 fn same_everywhere(kernel: impl Fn() -> Vec<f32> + Sync) -> Vec<f32> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let mut first: Option<Vec<f32>> = None;
     for level in SimdLevel::available() {
         level.force();

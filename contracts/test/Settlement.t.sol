@@ -106,11 +106,11 @@ contract SettlementTest is World {
         }
     }
 
-    function test_a_receipt_is_charged_once() public {
+    function test_a_second_settlement_of_a_receipt_reverts() public {
         Receipt memory made = receipt("a", 1_000, 1_000);
         vm.assertEq(settle(made), 1);
         vm.warp(NOW + 1);
-        vm.assertEq(settle(made), 0);
+        settleReverts(made, abi.encodeWithSelector(InferenceMarket.AlreadySettled.selector, bytes32("a")));
         vm.assertEq(market.balanceOf(payer), 100 ether - made.fee);
         vm.assertEq(market.settledAt(operator, modelId, "a"), NOW);
     }

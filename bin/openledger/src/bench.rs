@@ -1,4 +1,7 @@
-use std::{collections::BTreeSet, net::{Ipv4Addr, SocketAddr}};
+use std::{
+    collections::BTreeSet,
+    net::{Ipv4Addr, SocketAddr},
+};
 
 use serde_json::json;
 
@@ -46,8 +49,7 @@ async fn measure(
     let (published, _) =
         training::train_and_publish(local, &source.name, &contributed, &args.train, terminal)
             .await?;
-    let wallets: Vec<_> =
-        contributed.onchain.players.iter().map(|player| player.wallet).collect();
+    let wallets: Vec<_> = contributed.onchain.players.iter().map(|player| player.wallet).collect();
     let app = App {
         http: reqwest::Client::new(),
         api_url: &local.api_url,
@@ -63,16 +65,18 @@ async fn measure(
         let truth = record.contributor().wallet();
         // A tie is no success: the true contributor must be paid more than any other.
         let best = asked.shares().max_by_key(|paid| paid.share);
-        let top = best.filter(|best| {
-            asked.shares().filter(|other| other.share == best.share).count() == 1
-        });
+        let top = best
+            .filter(|best| asked.shares().filter(|other| other.share == best.share).count() == 1);
         let hit = top.as_ref().is_some_and(|top| Some(top.wallet) == truth);
         right += usize::from(hit);
         exact += usize::from(asked.answer.trim() == record.canonical().completion());
         let paid_most = top.map(|top| top.contributor.to_owned());
         if !output.json {
             let mark = if hit { "ok  " } else { "miss" };
-            print(&format!("{mark}  {question}\n        paid most: {}", paid_most.as_deref().unwrap_or("nobody")));
+            print(&format!(
+                "{mark}  {question}\n        paid most: {}",
+                paid_most.as_deref().unwrap_or("nobody")
+            ));
         }
         tries.push(json!({
             "question": question, "answer": asked.answer, "hit": hit, "paid_most": paid_most,

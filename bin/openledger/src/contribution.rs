@@ -1,8 +1,6 @@
 use std::{collections::BTreeMap, fs::File, io::BufReader};
 
-use openledger_datanet::{
-    FieldMapping, Ingest, IngestOptions, Licence, Version, read_jsonl,
-};
+use openledger_datanet::{FieldMapping, Ingest, IngestOptions, Licence, Version, read_jsonl};
 
 use crate::{
     cli::RecordsArgs,
@@ -56,7 +54,9 @@ impl Source {
             let first = ingest.rejected.listed.first().map(|row| row.reason.to_string());
             return Err(Failure::new(Exit::Usage, format!("{shown} holds no usable record"))
                 .cause(first.unwrap_or_else(|| "the file is empty".into()))
-                .hint("name the fields with --prompt-field, --completion-field, --contributor-field"));
+                .hint(
+                    "name the fields with --prompt-field, --completion-field, --contributor-field",
+                ));
         }
         let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
         Ok(Self { name: slug(&stem.unwrap_or_default()), licence: UNSTATED_LICENCE, ingest })
@@ -102,11 +102,7 @@ fn rejected(ingest: &Ingest) -> Vec<String> {
     if rejected.total == 0 {
         return Vec::new();
     }
-    let mut lines = vec![format!(
-        "{} rows kept, {} left out:",
-        ingest.rows.len(),
-        rejected.total
-    )];
+    let mut lines = vec![format!("{} rows kept, {} left out:", ingest.rows.len(), rejected.total)];
     for row in rejected.listed.iter().take(BAD_ROWS_SHOWN) {
         let column = row.column.map_or_else(String::new, |column| format!(", column {column}"));
         lines.push(format!("  line {}{column}: {} ({})", row.line, row.reason, row.code));

@@ -64,7 +64,11 @@ async fn life_of_a_payment(
     data_dir: &Path,
 ) -> Result<(Vec<Asked>, Published), Failure> {
     let block = local.node.head().number;
-    screen.step(1, "Chain", &format!("devnet {}, block {block}, {}", local.node.chain_id(), local.node.rpc_url()));
+    screen.step(
+        1,
+        "Chain",
+        &format!("devnet {}, block {block}, {}", local.node.chain_id(), local.node.rpc_url()),
+    );
     if screen.json {
         tell(&format!("data in {}", data_dir.display()));
     }
@@ -86,9 +90,14 @@ async fn life_of_a_payment(
     );
     contributed.warnings.iter().for_each(|warning| tell(warning));
 
-    let (published, registered) =
-        training::train_and_publish(local, &source.name, &contributed, &args.train, screen.terminal)
-            .await?;
+    let (published, registered) = training::train_and_publish(
+        local,
+        &source.name,
+        &contributed,
+        &args.train,
+        screen.terminal,
+    )
+    .await?;
     for line in published.summary() {
         screen.line(&line);
     }
@@ -101,8 +110,7 @@ async fn life_of_a_payment(
         ),
     );
 
-    let wallets: Vec<_> =
-        contributed.onchain.players.iter().map(|player| player.wallet).collect();
+    let wallets: Vec<_> = contributed.onchain.players.iter().map(|player| player.wallet).collect();
     let app = App {
         http: reqwest::Client::new(),
         api_url: &local.api_url,
@@ -212,7 +220,10 @@ impl Screen {
             let name = self.terminal.name(&format!("{:<24}", paid.contributor), index);
             self.line(&format!(
                 "{name} {:>8}   {:>12.6}   {:.6} → {:.6}",
-                paid.share.to_string(), paid.paid, paid.before, paid.after
+                paid.share.to_string(),
+                paid.paid,
+                paid.before,
+                paid.after
             ));
         }
         let commons = asked.document.evidence.attribution.outcome.shares.commons;

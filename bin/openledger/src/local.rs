@@ -58,8 +58,10 @@ impl Local {
         // Bound before anything is started, so that a port in use costs nothing.
         let listener = bind(api_addr).await.map_err(gateway_failure)?;
         let address = listener.local_addr().or_fail(Exit::Failure, "the API has no address")?;
-        let base = Decoder::load(base_dir)
-            .or_fail(Exit::Failure, format!("cannot load the base model in {}", base_dir.display()))?;
+        let base = Decoder::load(base_dir).or_fail(
+            Exit::Failure,
+            format!("cannot load the base model in {}", base_dir.display()),
+        )?;
         let tokenizer = Tokenizer::from_file(&base_dir.join("tokenizer.json"))
             .or_fail(Exit::Failure, "cannot load the base model's tokenizer")?;
         let template = ChatTemplate::from_dir(base_dir)

@@ -3,6 +3,8 @@
 //! Data goes to stdout, everything else to stderr. Every failure says what failed, why and what to do
 //! next, and has an exit code of its own kind.
 
+#![allow(unreachable_pub, reason = "a binary has no outside; `pub` marks a module's interface")]
+
 mod asking;
 mod audit;
 mod bench;
@@ -63,6 +65,7 @@ fn log_to_stderr(verbose: u8) {
         2 => "debug",
         _ => "trace",
     };
-    let filter = EnvFilter::try_from_env("OPENLEDGER_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let filter =
+        EnvFilter::try_from_env("OPENLEDGER_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 }

@@ -47,9 +47,10 @@ impl Terminal {
         let target =
             if self.bars { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(Some(length), target);
-        let style = ProgressStyle::with_template("{prefix:<26} {bar:24} {pos}/{len}  {msg}  {elapsed}")
-            .unwrap_or_else(|_| ProgressStyle::default_bar())
-            .progress_chars("██░");
+        let style =
+            ProgressStyle::with_template("{prefix:<26} {bar:24} {pos}/{len}  {msg}  {elapsed}")
+                .unwrap_or_else(|_| ProgressStyle::default_bar())
+                .progress_chars("██░");
         bar.set_style(style);
         bar.set_prefix(label.to_owned());
         bar

@@ -1,5 +1,8 @@
 use std::{
-    sync::{Arc, atomic::{AtomicU32, AtomicU64, Ordering}},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -7,8 +10,8 @@ use std::{
 use indicatif::ProgressBar;
 use openledger_factory::Recipe;
 use openledger_gateway::{
-    Publication, PublishedModel, TrainedModel, TrainingJob, TrainingProgress, load_adapters, publish,
-    train,
+    Publication, PublishedModel, TrainedModel, TrainingJob, TrainingProgress, load_adapters,
+    publish, train,
 };
 use openledger_primitives::{OpenAmount, Price};
 
@@ -52,7 +55,8 @@ pub async fn train_and_publish(
 ) -> Result<(Published, u64), Failure> {
     let records = contributed.version.records().len();
     let recipe = Recipe { steps: steps(args, records), ..Recipe::default() };
-    let threads = args.threads.unwrap_or_else(|| thread::available_parallelism().map_or(1, Into::into));
+    let threads =
+        args.threads.unwrap_or_else(|| thread::available_parallelism().map_or(1, Into::into));
     let meter = Arc::new(Meter::new(terminal, recipe.steps as u64));
     let trained = in_background(local, contributed, &recipe, threads, Arc::clone(&meter)).await?;
     let counterfactual_took = meter.end();
@@ -147,7 +151,7 @@ async fn in_background(
 
 /// Enough steps for every record to be learned: the number asked for, or by the number of records.
 fn steps(args: &TrainArgs, records: usize) -> usize {
-    args.steps.map_or_else(|| (records.div_ceil(2)).clamp(200, 1_000), |steps| steps as usize)
+    args.steps.map_or_else(|| (2 * records).clamp(400, 500), |steps| steps as usize)
 }
 
 /// Progress of a training: bars on a terminal, a line every ten seconds elsewhere.
@@ -199,7 +203,12 @@ impl Meter {
         now_s >= due
             && self
                 .line_at_s
-                .compare_exchange(due - LINE_EVERY.as_secs() as u32, now_s, Ordering::Relaxed, Ordering::Relaxed)
+                .compare_exchange(
+                    due - LINE_EVERY.as_secs() as u32,
+                    now_s,
+                    Ordering::Relaxed,
+                    Ordering::Relaxed,
+                )
                 .is_ok()
     }
 

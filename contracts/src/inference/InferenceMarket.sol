@@ -59,6 +59,8 @@ contract InferenceMarket is Deposits, SpendingLimits, Payouts, Commons, SplitHis
 
     /// @notice A batch has 1 to `MAX_RECEIPTS` receipts and one signature each.
     error BadBatch(uint256 receipts, uint256 signatures);
+    /// @notice Every receipt of the batch has been settled before; `id` is the first of them.
+    error AlreadySettled(bytes32 id);
     /// @notice Another receipt of this operator and model has used the id.
     error ReceiptIdUsed(bytes32 id);
     /// @notice The receipt is more than `MAX_CLOCK_SKEW` ahead of the block.
@@ -83,8 +85,9 @@ contract InferenceMarket is Deposits, SpendingLimits, Payouts, Commons, SplitHis
 
     /// @notice Settles receipts. Anybody may call; each receipt is charged to its payer on the word of
     /// the operator that signed it, within the limit the payer gave that operator. A receipt that has
-    /// been settled before is passed over, so after success every receipt of the batch is settled, once,
-    /// and nobody can make a batch fail by submitting a part of it first. Any other fault reverts all.
+    /// been settled before is passed over, so nobody can make a batch fail by submitting a part of it
+    /// first; a batch with nothing left to settle reverts with {AlreadySettled}. After success every
+    /// receipt of the batch is settled, once. Any other fault reverts all.
     /// Emits {Settled}, {PaidOut} and {CommonsCredited}.
     /// @param receipts At most `MAX_RECEIPTS`.
     /// @param signatures The operator's 65-byte EIP-712 signature of each.
@@ -106,6 +109,7 @@ contract InferenceMarket is Deposits, SpendingLimits, Payouts, Commons, SplitHis
                 ++settledNow;
             }
         }
+        if (settledNow == 0) revert AlreadySettled(receipts[0].id);
         _assertSolvent();
     }
 

@@ -78,8 +78,10 @@ impl Gateway {
             .iter()
             .map(|message| Turn { role: message.role.clone(), content: message.text() })
             .collect();
-        let messages: Vec<Message> =
-            turns.iter().map(|turn| Message::new(role(&turn.role), turn.content.as_str())).collect();
+        let messages: Vec<Message> = turns
+            .iter()
+            .map(|turn| Message::new(role(&turn.role), turn.content.as_str()))
+            .collect();
         let prompt = self
             .template
             .prompt(&self.tokenizer, &messages)
@@ -247,7 +249,9 @@ impl Text {
     }
 
     fn finish(&mut self, gateway: &Gateway) -> Result<String, ApiError> {
-        let text = std::mem::take(&mut self.decoder).finish(&gateway.tokenizer).map_err(ApiError::internal)?;
+        let text = std::mem::take(&mut self.decoder)
+            .finish(&gateway.tokenizer)
+            .map_err(ApiError::internal)?;
         let mut shown = self.stops.push(&text);
         shown += &self.stops.finish();
         self.shown += &shown;

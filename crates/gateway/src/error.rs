@@ -1,4 +1,7 @@
-use std::{net::SocketAddr, path::{Path, PathBuf}};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 /// What can go wrong outside of one request.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +71,9 @@ pub enum Error {
         max: usize,
     },
     /// A record does not fit the model's context.
-    #[error("record {record} has {tokens} tokens, more than the {max} the recipe allows; shorten it")]
+    #[error(
+        "record {record} has {tokens} tokens, more than the {max} the recipe allows; shorten it"
+    )]
     RecordTooLong {
         /// Index of the record.
         record: usize,

@@ -13,9 +13,7 @@ use serde_json::Value;
 use crate::{
     Error, Gateway, PublishedModel, ReceiptStatus, StoredReceipt,
     ask::{Produced, Question},
-    document::{
-        AnswerEvidence, Citation, DOCUMENT_VERSION, ModelEvidence, ReceiptDocument, Turn,
-    },
+    document::{AnswerEvidence, Citation, DOCUMENT_VERSION, ModelEvidence, ReceiptDocument, Turn},
     examples::answer_tokens,
     random,
     view::attribution_view,
@@ -66,12 +64,8 @@ impl Gateway {
         produced: &Produced,
     ) -> Result<AnswerEvidence, Error> {
         let model = &question.model;
-        let adapters: Vec<Option<AdapterHash>> = model
-            .manifest
-            .runs
-            .iter()
-            .map(|run| run.map(|hash| AdapterHash(hash.0)))
-            .collect();
+        let adapters: Vec<Option<AdapterHash>> =
+            model.manifest.runs.iter().map(|run| run.map(|hash| AdapterHash(hash.0))).collect();
         let request = ScoreRequest {
             prompt: question.prompt.clone(),
             answer: produced.tokens.clone(),
@@ -195,7 +189,8 @@ pub(crate) fn sign(
     domain: &alloy_sol_types::Eip712Domain,
 ) -> Result<Bytes, Error> {
     let digest = value.eip712_signing_hash(domain);
-    let signature = signer.sign_hash_sync(&digest).map_err(|error| Error::Signing(error.to_string()))?;
+    let signature =
+        signer.sign_hash_sync(&digest).map_err(|error| Error::Signing(error.to_string()))?;
     Ok(Bytes::from(signature.as_bytes()))
 }
 

@@ -165,12 +165,8 @@ impl Ledger {
         contributions.sort_unstable_by_key(|part| part.contributor);
         let records = version.records().len() as u64;
         let datanets = self.datanets();
-        let call = datanets.commitVersion(
-            U256::from(datanet_id),
-            version.root(),
-            records,
-            contributions,
-        );
+        let call =
+            datanets.commitVersion(U256::from(datanet_id), version.root(), records, contributions);
         let receipt = self.send("committing the Datanet version", call.from(curator)).await?;
         let committed = receipt.decoded_log::<DatanetRegistry::VersionCommitted>();
         let number = committed.ok_or_else(|| self.error("no VersionCommitted event"))?.version;
@@ -271,8 +267,8 @@ impl Ledger {
         let (registry, market) = (self.registry(), self.market());
         let price = registry.priceAt(U256::from(model_id), issued_at);
         let split = market.splitAt(issued_at);
-        let (price, split) = tokio::try_join!(price.call(), split.call())
-            .map_err(|error| self.error(error))?;
+        let (price, split) =
+            tokio::try_join!(price.call(), split.call()).map_err(|error| self.error(error))?;
         Ok(Terms {
             issued_at,
             price: Price {
@@ -297,8 +293,12 @@ impl Ledger {
         relayer: Address,
         receipts: &[(Receipt, Bytes)],
     ) -> Result<Included, Error> {
-        let (receipts, signatures) =
-            receipts.iter().map(|(receipt, signature)| (InferenceMarket::Receipt::from(receipt), signature.clone())).unzip();
+        let (receipts, signatures) = receipts
+            .iter()
+            .map(|(receipt, signature)| {
+                (InferenceMarket::Receipt::from(receipt), signature.clone())
+            })
+            .unzip();
         let market = self.market();
         let call = market.settle(receipts, signatures).from(relayer);
         self.included(&self.send("settling receipts", call).await?)

@@ -1,7 +1,7 @@
 use std::{sync::Arc, time::Duration};
 
-use openledger_primitives::{B256, Settlement};
 use alloy_sol_types::SolStruct;
+use openledger_primitives::{B256, Settlement};
 
 use crate::{
     Error, Gateway, StoredReceipt,

@@ -4,7 +4,9 @@ use openledger_primitives::{Address, B256, OpenAmount};
 use sha2::{Digest, Sha256};
 use sqlx::{
     Row, SqlitePool,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous},
+    sqlite::{
+        SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+    },
 };
 
 use crate::Error;
@@ -58,10 +60,8 @@ impl Store {
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full);
-        let pool = SqlitePoolOptions::new()
-            .max_connections(CONNECTIONS_MAX)
-            .connect_with(options)
-            .await?;
+        let pool =
+            SqlitePoolOptions::new().max_connections(CONNECTIONS_MAX).connect_with(options).await?;
         sqlx::migrate!().run(&pool).await?;
         Ok(Self { pool })
     }
@@ -136,10 +136,11 @@ impl Store {
 
     /// What `payer` owes in receipts the chain has not settled yet.
     pub async fn owed(&self, payer: Address) -> Result<OpenAmount, Error> {
-        let rows = sqlx::query("SELECT fee_wei FROM receipts WHERE status = 'issued' AND payer = ?")
-            .bind(payer.to_string())
-            .fetch_all(&self.pool)
-            .await?;
+        let rows =
+            sqlx::query("SELECT fee_wei FROM receipts WHERE status = 'issued' AND payer = ?")
+                .bind(payer.to_string())
+                .fetch_all(&self.pool)
+                .await?;
         rows.iter().try_fold(OpenAmount::ZERO, |sum, row| {
             let fee = OpenAmount::from_wei(parsed(row, "fee_wei")?);
             sum.checked_add(fee).ok_or_else(|| Error::Corrupt("fees overflow".into()))

@@ -71,7 +71,8 @@ pub fn train(
             Proceed::Continue
         })
     })?;
-    let trained_runs: Vec<usize> = (1..design.run_count()).filter(|run| *run != design.order()).collect();
+    let trained_runs: Vec<usize> =
+        (1..design.run_count()).filter(|run| *run != design.order()).collect();
     let subsets: Vec<Vec<bool>> = trained_runs.iter().map(|run| design.subset(*run)).collect();
     let counted = AtomicU64::new(0);
     let counterfactual = openledger_factory::train_design(
@@ -102,8 +103,8 @@ impl TrainingJob<'_> {
         for (index, record) in self.version.records().iter().enumerate() {
             let wallet = record.contributor().wallet();
             let player = self.players.iter().position(|player| Some(player.wallet) == wallet);
-            let player = player
-                .ok_or_else(|| Error::Corrupt(format!("record {index}: no such player")))?;
+            let player =
+                player.ok_or_else(|| Error::Corrupt(format!("record {index}: no such player")))?;
             let example = examples::example(record.canonical(), self.tokenizer, self.template)?;
             let (tokens, max) = (example.tokens.len(), self.recipe.tokens_max);
             if tokens > max {

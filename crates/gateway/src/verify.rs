@@ -9,9 +9,7 @@ use openledger_datanet::{Canonical, Role as RecordRole};
 use openledger_primitives::{Address, B256, receipt_domain};
 use serde::Serialize;
 
-use crate::{
-    document::{AnswerEvidence, Citation, DOCUMENT_VERSION, ReceiptDocument},
-};
+use crate::document::{AnswerEvidence, Citation, DOCUMENT_VERSION, ReceiptDocument};
 
 /// Largest document that is read.
 pub const DOCUMENT_BYTES_MAX: usize = 16 << 20;
@@ -28,7 +26,11 @@ pub struct Check {
 }
 
 impl Check {
-    pub(crate) fn new(step: &'static str, claim: &'static str, outcome: Result<(), String>) -> Self {
+    pub(crate) fn new(
+        step: &'static str,
+        claim: &'static str,
+        outcome: Result<(), String>,
+    ) -> Self {
         Self { step, claim, failure: outcome.err() }
     }
 
@@ -40,7 +42,10 @@ impl Check {
 
 /// Verifies a document given as JSON. The first check is its form; if that fails nothing else can be
 /// read, and it is the only one.
-pub fn verify_json(json: &[u8], operator: Option<Address>) -> (Vec<Check>, Option<ReceiptDocument>) {
+pub fn verify_json(
+    json: &[u8],
+    operator: Option<Address>,
+) -> (Vec<Check>, Option<ReceiptDocument>) {
     let claim = "the file is a receipt document in the form the operator wrote";
     match parse(json) {
         Err(failure) => (vec![Check::new("format", claim, Err(failure))], None),
@@ -126,8 +131,9 @@ fn spans(evidence: &AnswerEvidence) -> Result<(), String> {
     for (index, span) in evidence.attribution.inputs.matches.iter().enumerate() {
         let Some(holder) = span.earliest else { continue };
         let citation = evidence.citations.iter().find(|cited| cited.record == holder.record);
-        let citation =
-            citation.ok_or_else(|| format!("span {index} names record {}, which is not cited", holder.record))?;
+        let citation = citation.ok_or_else(|| {
+            format!("span {index} names record {}, which is not cited", holder.record)
+        })?;
         let player = evidence.players.get(usize::from(holder.player));
         if player.map(|player| player.wallet) != citation.proof.contributor.wallet() {
             return Err(format!("span {index} credits a player who did not contribute its record"));
@@ -240,7 +246,11 @@ fn signed_by(signature: &[u8], digest: B256, signer: Address) -> Result<(), Stri
     if found == signer { Ok(()) } else { Err(format!("signed by {found}, not by {signer}")) }
 }
 
-fn equal<T: PartialEq + core::fmt::Display>(what: &str, found: T, expected: T) -> Result<(), String> {
+fn equal<T: PartialEq + core::fmt::Display>(
+    what: &str,
+    found: T,
+    expected: T,
+) -> Result<(), String> {
     if found == expected {
         Ok(())
     } else {

@@ -144,7 +144,8 @@ fn likelihoods_agree(
     let likelihoods = base.log_likelihoods(&requests)?;
     let inputs = &evidence.attribution.inputs;
     let values: Vec<i64> = likelihoods.iter().map(|tokens| tokens.iter().sum()).collect();
-    if let Some(run) = (0..values.len()).find(|run| inputs.values.get(*run) != Some(&values[*run])) {
+    if let Some(run) = (0..values.len()).find(|run| inputs.values.get(*run) != Some(&values[*run]))
+    {
         return Ok(Err(format!("run {run} gives another likelihood")));
     }
     let base_run = likelihoods.get(likelihoods.len() / 2).map(Vec::as_slice).unwrap_or_default();

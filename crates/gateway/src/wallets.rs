@@ -28,9 +28,7 @@ pub struct DevSigners {
 impl DevSigners {
     /// Derives the accounts (BIP-44, m/44'/60'/0'/0/index; index 0 is governance).
     pub fn derive() -> Result<Self, Error> {
-        let account = |index| {
-            MnemonicBuilder::from_phrase_nth(DEV_MNEMONIC, index)
-        };
+        let account = |index| MnemonicBuilder::from_phrase_nth(DEV_MNEMONIC, index);
         Ok(Self { operator: account(1), builder: account(2), payer: account(3) })
     }
 }

@@ -59,8 +59,7 @@ impl Engine {
     pub fn start(base: Arc<Decoder>, config: Config) -> Handle {
         let (queue, requests) = mpsc::channel(config.queue_max);
         let (scores, scoring) = mpsc::channel(config.queue_max);
-        let handle =
-            Handle { base: Arc::clone(&base), adapters: Arc::default(), queue, scores };
+        let handle = Handle { base: Arc::clone(&base), adapters: Arc::default(), queue, scores };
         let generating = Arc::clone(&base);
         spawn("openlora-generate", move || generate(&generating, requests, config.batch_max));
         spawn("openlora-score", move || score(&base, scoring));
@@ -103,8 +102,11 @@ impl Handle {
     /// of `adapters`. Exact: the same bits on every machine and beside any other work.
     pub async fn score(&self, request: ScoreRequest) -> Result<Vec<Vec<i64>>, Error> {
         self.check_length(request.prompt.len(), request.answer.len())?;
-        let adapters =
-            request.adapters.iter().map(|hash| self.adapters.get(*hash)).collect::<Result<_, _>>()?;
+        let adapters = request
+            .adapters
+            .iter()
+            .map(|hash| self.adapters.get(*hash))
+            .collect::<Result<_, _>>()?;
         let (reply, likelihoods) = oneshot::channel();
         // An answer that was given must be scored, so this waits for a place instead of failing.
         let scoring = Scoring { request, adapters, reply };

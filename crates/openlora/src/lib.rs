@@ -18,7 +18,5 @@ mod request;
 mod sampling;
 
 pub use engine::{Config, Engine, Handle};
-pub use request::{
-    AdapterHash, Error, Event, FinishReason, GenerateRequest, ScoreRequest,
-};
+pub use request::{AdapterHash, Error, Event, FinishReason, GenerateRequest, ScoreRequest};
 pub use sampling::{Sampler, Sampling};

@@ -35,7 +35,13 @@ pub(crate) struct Heading {
 
 impl Heading {
     /// The non-streamed document.
-    pub(crate) fn document(&self, text: &str, finish: Finish, usage: Usage, attribution: &Value) -> Value {
+    pub(crate) fn document(
+        &self,
+        text: &str,
+        finish: Finish,
+        usage: Usage,
+        attribution: &Value,
+    ) -> Value {
         json!({
             "id": self.id, "object": "chat.completion", "created": self.created, "model": self.model,
             "choices": [{

@@ -94,8 +94,20 @@ pub(crate) enum Stop {
 
 /// Parameters we read; any other is ignored and named in a warning header.
 const KNOWN: &[&str] = &[
-    "model", "messages", "temperature", "top_p", "max_tokens", "max_completion_tokens", "n", "seed",
-    "stream", "stream_options", "stop", "user", "metadata", "store",
+    "model",
+    "messages",
+    "temperature",
+    "top_p",
+    "max_tokens",
+    "max_completion_tokens",
+    "n",
+    "seed",
+    "stream",
+    "stream_options",
+    "stop",
+    "user",
+    "metadata",
+    "store",
 ];
 
 impl ChatRequest {
@@ -106,8 +118,7 @@ impl ChatRequest {
         let object = value
             .as_object()
             .ok_or_else(|| ApiError::invalid("body", "The body must be a JSON object."))?;
-        let ignored =
-            object.keys().filter(|key| !KNOWN.contains(&key.as_str())).cloned().collect();
+        let ignored = object.keys().filter(|key| !KNOWN.contains(&key.as_str())).cloned().collect();
         let request: Self = serde_path_to_error::deserialize(&value).map_err(|error| {
             let param = match error.path().to_string() {
                 path if path == "." => missing_field(&error.inner().to_string()),
@@ -143,7 +154,10 @@ impl ChatRequest {
         in_range("temperature", self.temperature, 2.0)?;
         in_range("top_p", self.top_p, 1.0)?;
         if self.n.is_some_and(|n| n != 1) {
-            return Err(ApiError::invalid("n", "Only n = 1 is served: each answer has one receipt."));
+            return Err(ApiError::invalid(
+                "n",
+                "Only n = 1 is served: each answer has one receipt.",
+            ));
         }
         if self.tokens_max() == Some(0) {
             return Err(ApiError::invalid("max_tokens", "`max_tokens` must be at least 1."));

@@ -58,12 +58,8 @@ impl ApiError {
     pub(crate) fn model_not_found(model: &str) -> Self {
         let shown: String = model.chars().take(80).collect();
         let message = format!("The model `{shown}` does not exist. GET /v1/models lists them.");
-        let error = Self::new(
-            StatusCode::NOT_FOUND,
-            "invalid_request_error",
-            "model_not_found",
-            message,
-        );
+        let error =
+            Self::new(StatusCode::NOT_FOUND, "invalid_request_error", "model_not_found", message);
         Self { param: Some("model".into()), ..error }
     }
 
@@ -94,17 +90,13 @@ impl ApiError {
     /// 413: the body is larger than the limit.
     pub(crate) fn too_large(limit_bytes: usize) -> Self {
         let message = format!("The request body is larger than {limit_bytes} bytes.");
-        Self::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "invalid_request_error",
-            "body_too_large",
-            message,
-        )
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request_error", "body_too_large", message)
     }
 
     /// 503: the chain cannot be reached.
     pub(crate) fn chain_unavailable(cause: impl core::fmt::Display) -> Self {
-        let message = format!("The chain did not answer, so nothing was generated or charged: {cause}");
+        let message =
+            format!("The chain did not answer, so nothing was generated or charged: {cause}");
         let error = Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "server_error",

@@ -31,7 +31,9 @@ async fn a_node_killed_without_warning_continues_with_its_blocks_models_and_rece
     let receipt = answer["attribution"]["receipt_url"].as_str().unwrap().to_owned();
     let receipt = receipt.trim_start_matches("/v1").to_owned();
     let announced = up.block().await;
-    let hash = up.rpc("eth_getBlockByNumber", json!([format!("{announced:#x}"), false])).await["hash"].clone();
+    let hash =
+        up.rpc("eth_getBlockByNumber", json!([format!("{announced:#x}"), false])).await["hash"]
+            .clone();
     up.kill();
 
     let up = machine.up(&[]);

@@ -16,6 +16,8 @@
 //! **Invariant:** a run touches no disk but its own checkpoint, and reads the clock only for the speed it
 //! reports; progress is a callback.
 
+#![forbid(unsafe_code)]
+
 mod adapter_training;
 mod base_folder;
 mod base_recipe;

@@ -32,7 +32,7 @@ struct PeftConfig {
 }
 
 /// Settings that must be absent, null, false or empty, and what they would ask for.
-const REFUSED: [(&str, &str); 14] = [
+const REFUSED: [(&str, &str); 16] = [
     ("use_dora", "DoRA"),
     ("modules_to_save", "modules_to_save"),
     ("use_rslora", "rank-stabilised scaling"),
@@ -47,6 +47,8 @@ const REFUSED: [(&str, &str); 14] = [
     ("target_parameters", "target_parameters"),
     ("exclude_modules", "exclude_modules"),
     ("use_bdlora", "block-diagonal LoRA"),
+    ("alora_invocation_tokens", "activated LoRA"),
+    ("arrow_config", "routing between adapters"),
 ];
 
 fn refuse(why: impl Into<String>) -> Error {
@@ -119,6 +121,10 @@ impl Adapter {
             serde_json::from_slice(config).map_err(|e| refuse(format!("{CONFIG_FILE}: {e}")))?;
         let sites = config.sites()?;
         let layout = LoraLayout::new(base.config(), config.r, config.lora_alpha as f32, &sites);
+        if layout.len() * 2 > weights.len() {
+            let (n, file) = (layout.len(), weights.len());
+            return Err(refuse(format!("{n} values do not fit in a file of {file} bytes")));
+        }
         let file = parse(weights).map_err(|e| refuse(format!("{WEIGHT_FILE}: {e}")))?;
         let mut unknown: BTreeSet<&str> = file.names().into_iter().collect();
         let mut values = vec![0.0; layout.len()];

@@ -7,6 +7,12 @@ use serde::{Deserialize, Serialize};
 /// Largest `config.json` that is read.
 pub const CONFIG_BYTES_MAX: u64 = 1 << 20;
 
+/// Longest context of a model; bounds the table of rotary angles.
+pub const CONTEXT_MAX: usize = 1 << 17;
+
+/// Largest head; bounds the same table.
+pub const HEAD_DIM_MAX: usize = 512;
+
 /// Shape of a Llama decoder, in the field names of Hugging Face.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DecoderConfig {
@@ -147,6 +153,17 @@ impl DecoderConfig {
         }
     }
 
+    /// Weights in all.
+    pub fn parameters(&self) -> u64 {
+        let (h, f, v) =
+            (self.hidden_size as u64, self.intermediate_size as u64, self.vocab_size as u64);
+        let heads = self.heads();
+        let attention = (heads.row() + heads.query * heads.dim) as u64 * h;
+        let layer = attention + 3 * f * h + 2 * h;
+        let tables = if self.tie_word_embeddings { 1 } else { 2 };
+        tables * v * h + self.num_hidden_layers as u64 * layer + h
+    }
+
     fn check(&self) -> Result<(), Error> {
         let refuse = |why: String| Err(Error::Config(why));
         let limits = [
@@ -155,7 +172,7 @@ impl DecoderConfig {
             ("num_hidden_layers", self.num_hidden_layers, 256),
             ("num_attention_heads", self.num_attention_heads, 256),
             ("vocab_size", self.vocab_size, 1 << 20),
-            ("max_position_embeddings", self.max_position_embeddings, 1 << 20),
+            ("max_position_embeddings", self.max_position_embeddings, CONTEXT_MAX),
         ];
         for (name, value, max) in limits {
             if value == 0 || value > max {
@@ -166,8 +183,9 @@ impl DecoderConfig {
         if heads.key_value == 0 || !heads.query.is_multiple_of(heads.key_value) {
             return refuse("num_key_value_heads does not divide num_attention_heads".into());
         }
-        if heads.dim == 0 || heads.dim > 1024 || !heads.dim.is_multiple_of(2) {
-            return refuse(format!("head_dim is {}, must be even and at most 1024", heads.dim));
+        if heads.dim == 0 || heads.dim > HEAD_DIM_MAX || !heads.dim.is_multiple_of(2) {
+            let dim = heads.dim;
+            return refuse(format!("head_dim is {dim}, must be even and at most {HEAD_DIM_MAX}"));
         }
         if self.head_dim.is_none() && !self.hidden_size.is_multiple_of(heads.query) {
             return refuse("num_attention_heads does not divide hidden_size".into());

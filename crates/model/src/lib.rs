@@ -18,6 +18,8 @@
 //! be loaded wrongly is refused by name.
 //! **Invariant:** text from outside never becomes a control token.
 
+#![forbid(unsafe_code)]
+
 mod adapter;
 mod adapter_files;
 mod chat_guard;
@@ -46,7 +48,7 @@ pub use chat_template::{
     ChatTemplate, Example, MESSAGES_MAX, Message, Role, TEMPLATE_BYTES_MAX,
     TOKENIZER_CONFIG_BYTES_MAX,
 };
-pub use config::{CONFIG_BYTES_MAX, DecoderConfig};
+pub use config::{CONFIG_BYTES_MAX, CONTEXT_MAX, DecoderConfig, HEAD_DIM_MAX};
 pub use decode_stream::DecodeStream;
 pub use decoder::Decoder;
 pub use error::Error;

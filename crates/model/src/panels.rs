@@ -1,8 +1,7 @@
 //! The matrices of a decoder packed for products.
 
 use crate::{DecoderConfig, Weights};
-use openledger_tensor::{PackedMatrix, for_each};
-use std::sync::Mutex;
+use openledger_tensor::{PackedMatrix, for_each_mut};
 
 /// One linear layer y = x · Wᵀ, packed for the forward and, where wanted, the backward product.
 #[derive(Clone, Debug, Default)]
@@ -62,12 +61,6 @@ impl Panels {
             jobs.push((&mut p.down, &w.down, f));
         }
         jobs.push((&mut self.head, weights.head.as_ref().unwrap_or(&weights.embedding), h));
-        let jobs: Vec<_> = jobs.into_iter().map(|job| Mutex::new(Some(job))).collect();
-        for_each(jobs.len(), |i| {
-            let job = jobs[i].lock().ok().and_then(|mut job| job.take());
-            if let Some((linear, weight, inputs)) = job {
-                linear.set(weight, inputs, backward);
-            }
-        });
+        for_each_mut(&mut jobs, |(linear, weight, inputs)| linear.set(weight, *inputs, backward));
     }
 }

@@ -110,6 +110,13 @@ impl Weights {
         let config = read_capped(&dir.join("config.json"), CONFIG_BYTES_MAX)?;
         let config = DecoderConfig::from_json(&config)?;
         let bytes = read_capped(&dir.join(WEIGHT_FILE), WEIGHT_BYTES_MAX)?;
+        // Two bytes is the least a weight takes: what the config asks for is bounded by what is there.
+        if config.parameters().saturating_mul(2) > bytes.len() as u64 {
+            let (n, file) = (config.parameters(), bytes.len());
+            return Err(Error::Weights(format!(
+                "{n} weights do not fit in a file of {file} bytes"
+            )));
+        }
         let file = parse(&bytes)?;
         let mut weights = Self::zeros(&config);
         for mut tensor in weights.named_mut(&config) {

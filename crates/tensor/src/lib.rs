@@ -42,7 +42,7 @@ pub use level::{SIMD_VARIABLE, SimdLevel};
 pub use math::{EXP_MAX, EXP_MIN, exp, ln, pow, sin_cos};
 pub use norm::{rms_norm, rms_norm_backward};
 pub use optimizer::AdamW;
-pub use parallel::{for_each, threads, with_threads};
+pub use parallel::{for_each_mut, threads, with_threads};
 pub use random::Random;
 pub use reduce::sum_of_squares;
 pub use rope::{RopeTable, Turn};

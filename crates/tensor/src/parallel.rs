@@ -20,11 +20,20 @@ pub fn with_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) ->
 }
 
 /// Runs `work(0)`, …, `work(parts − 1)`, on several threads where there are some.
-pub fn for_each(parts: usize, work: impl Fn(usize) + Sync + Send) {
+pub(crate) fn for_each(parts: usize, work: impl Fn(usize) + Sync + Send) {
     if parts <= 1 || threads() == 1 {
         (0..parts).for_each(work);
     } else {
         (0..parts).into_par_iter().with_max_len(1).for_each(work);
+    }
+}
+
+/// Runs `work` on every item, on several threads where there are some.
+pub fn for_each_mut<T: Send>(items: &mut [T], work: impl Fn(&mut T) + Sync + Send) {
+    if items.len() <= 1 || threads() == 1 {
+        items.iter_mut().for_each(work);
+    } else {
+        items.par_iter_mut().with_max_len(1).for_each(work);
     }
 }
 

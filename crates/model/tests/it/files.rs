@@ -81,9 +81,9 @@ fn what_would_be_loaded_wrongly_is_refused_by_name() {
 fn an_adapter_of_another_shape_or_with_a_value_that_is_not_finite_is_refused() {
     let adapter = tiny::adapter(4, &[Site::Query], 3);
     let (config, mut weights) = adapter.to_bytes("tiny").expect("written");
-    let wide = DecoderConfig::llama(64, 2, (4, 2), 48, 64, 96);
-    let wide = Decoder::new(wide.clone(), Weights::zeros(&wide), false);
-    let error = Adapter::from_bytes(&config, &weights, &wide).expect_err("another shape");
+    let narrow = DecoderConfig::llama(16, 2, (4, 2), 48, 64, 96);
+    let narrow = Decoder::new(narrow.clone(), Weights::zeros(&narrow), false);
+    let error = Adapter::from_bytes(&config, &weights, &narrow).expect_err("another shape");
     assert!(error.to_string().contains("the base needs"), "{error}");
     let end = weights.len();
     weights[end - 2..].copy_from_slice(&0x7f80u16.to_le_bytes());
@@ -103,6 +103,21 @@ fn a_file_over_its_limit_is_refused_before_it_is_read() {
     let error = Adapter::load(dir.path(), &tiny::decoder(1)).expect_err("too large");
     assert!(matches!(error, Error::TooLarge { .. }), "{error}");
     assert!(matches!(Decoder::load(Path::new("/nowhere")), Err(Error::File { .. })));
+}
+
+#[test]
+fn a_config_that_asks_for_more_than_the_file_holds_is_refused_before_memory_is_taken() {
+    let dir = tempfile::tempdir().expect("a folder");
+    tiny::weights(1).save(&tiny::config(), dir.path()).expect("saved");
+    let mut greedy = tiny::config();
+    (greedy.hidden_size, greedy.vocab_size, greedy.head_dim) = (1 << 14, 1 << 20, Some(8));
+    std::fs::write(
+        dir.path().join("config.json"),
+        serde_json::to_vec(&greedy).expect("plain data"),
+    )
+    .expect("written");
+    let error = Decoder::load(dir.path()).expect_err("too greedy").to_string();
+    assert!(error.contains("do not fit in a file"), "{error}");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Whole-system scenarios: the real binary, a real node, real HTTP, on loopback.
 
+#![allow(clippy::unwrap_used, reason = "a scenario that cannot go on is a failed scenario")]
+
 mod bad_input;
 mod demo;
 mod machine;

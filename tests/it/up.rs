@@ -1,3 +1,5 @@
+use openledger_gateway::{DevSigners, Ledger};
+use openledger_primitives::OpenAmount;
 use serde_json::{Value, json};
 
 use crate::machine::{Machine, QUESTION, Up};
@@ -80,6 +82,18 @@ async fn the_api_speaks_openai_and_refuses_what_it_must_before_any_work() {
 
     let (status, error) = up.get("/receipts/0x00").await;
     assert_eq!((status, &error["error"]["code"]), (404, &json!("not_found")));
+
+    payer_takes_its_consent_back(&up).await;
+    refused(None, question(false), 429, "insufficient_quota").await;
+}
+
+/// The payer lowers the operator's spending limit to nothing, on chain.
+async fn payer_takes_its_consent_back(up: &Up) {
+    let signers = DevSigners::derive().unwrap();
+    let (payer, operator) = (signers.payer.address(), signers.operator.address());
+    let ledger = Ledger::connect(up.text("rpc_url"), None, [signers.payer]).await.unwrap();
+    let far = 1 << 40;
+    ledger.set_spending_limit(payer, operator, OpenAmount::ZERO, far).await.unwrap();
 }
 
 fn streamed_answer_is_complete(body: &str) {

@@ -76,6 +76,11 @@ fn a_named_folder_keeps_the_chain_the_model_and_the_receipts() {
     let machine = Machine::new();
     let document = demo(&machine, &["--ask", QUESTION, "--data-dir", "data"]);
     check_the_money(&document);
+    // Started again it finds everything: nothing is trained or registered twice.
+    let again = demo(&machine, &["--ask", QUESTION, "--data-dir", "data"]);
+    assert_eq!(again["answer"], document["answer"]);
+    assert_eq!(again["receipt"]["receipt"]["modelId"], "0x1");
+    let document = again;
     assert_eq!(json_file(&machine.path("receipt.json")), document["receipt"]);
     // With the model at hand the likelihoods themselves are recomputed.
     let output = machine.run(&["audit", "verify", "receipt.json", "--data-dir", "data", "--json"]);

@@ -1,7 +1,4 @@
-use std::{
-    collections::BTreeSet,
-    net::{Ipv4Addr, SocketAddr},
-};
+use std::collections::BTreeSet;
 
 use serde_json::json;
 
@@ -9,7 +6,6 @@ use crate::{
     asking::App,
     cli::BenchAttributionArgs,
     contribution::{self, Source},
-    embedded,
     failure::{Exit, Failure, OrFail},
     local::{Local, LocalConfig},
     output::{Output, print},
@@ -21,18 +17,8 @@ use crate::{
 /// record's contributor got the largest share of the data pot.
 pub async fn attribution(args: BenchAttributionArgs, output: Output) -> Result<(), Failure> {
     let folder = tempfile::tempdir().or_fail(Exit::Failure, "cannot create a temporary folder")?;
-    let base_dir = match &args.train.base {
-        Some(base) => base.clone(),
-        None => embedded::nano(folder.path())?,
-    };
-    let free_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let local = Local::start(LocalConfig {
-        data_dir: folder.path(),
-        base_dir: &base_dir,
-        rpc_addr: free_port,
-        api_addr: free_port,
-    })
-    .await?;
+    let config = LocalConfig::on_free_ports(folder.path(), args.train.base.as_deref());
+    let local = Local::start(config).await?;
     let outcome = measure(&args, &local, output).await;
     local.stop().await?;
     outcome

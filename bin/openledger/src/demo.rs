@@ -1,6 +1,5 @@
 use std::{
     fs,
-    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
 };
 
@@ -11,7 +10,6 @@ use crate::{
     asking::{App, Asked},
     cli::DemoArgs,
     contribution::{self, Source},
-    embedded,
     failure::{Exit, Failure, OrFail},
     local::{Local, LocalConfig},
     output::{Output, print, tell},
@@ -27,18 +25,8 @@ pub async fn run(args: DemoArgs, output: Output) -> Result<(), Failure> {
     let screen = Screen { terminal: Terminal::detect(output.json), json: output.json };
     screen.line("OpenLedger demo: everything runs on this machine, nothing leaves it\n");
     let folder = Folder::choose(args.data_dir.as_deref())?;
-    let base_dir = match &args.train.base {
-        Some(base) => base.clone(),
-        None => embedded::nano(folder.path())?,
-    };
-    let free_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let local = Local::start(LocalConfig {
-        data_dir: folder.path(),
-        base_dir: &base_dir,
-        rpc_addr: free_port,
-        api_addr: free_port,
-    })
-    .await?;
+    let config = LocalConfig::on_free_ports(folder.path(), args.train.base.as_deref());
+    let local = Local::start(config).await?;
     let outcome = tokio::select! {
         outcome = life_of_a_payment(&args, &local, &screen, folder.path()) => outcome,
         _ = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Interrupted, "interrupted")),

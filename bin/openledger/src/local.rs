@@ -1,6 +1,6 @@
 use std::{
     fs,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -17,7 +17,10 @@ use openledger_openlora::Engine;
 use openledger_primitives::OpenAmount;
 use tokio::{sync::watch, task::JoinSet};
 
-use crate::failure::{Exit, Failure, OrFail};
+use crate::{
+    embedded,
+    failure::{Exit, Failure, OrFail},
+};
 
 /// Prepaid balance that a devnet's payer starts with.
 const PREPAID: OpenAmount = OpenAmount::from_wei(100 * OpenAmount::ONE.wei());
@@ -45,9 +48,18 @@ pub struct Local {
 /// What a local set-up is started with.
 pub struct LocalConfig<'a> {
     pub data_dir: &'a Path,
-    pub base_dir: &'a Path,
+    /// Folder of the base; the built-in nano if none is named.
+    pub base_dir: Option<&'a Path>,
     pub rpc_addr: SocketAddr,
     pub api_addr: SocketAddr,
+}
+
+impl<'a> LocalConfig<'a> {
+    /// On ports that happen to be free.
+    pub fn on_free_ports(data_dir: &'a Path, base_dir: Option<&'a Path>) -> Self {
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Self { data_dir, base_dir, rpc_addr: any, api_addr: any }
+    }
 }
 
 impl Local {
@@ -58,13 +70,17 @@ impl Local {
         // Bound before anything is started, so that a port in use costs nothing.
         let listener = bind(api_addr).await.map_err(gateway_failure)?;
         let address = listener.local_addr().or_fail(Exit::Failure, "the API has no address")?;
-        let base = Decoder::load(base_dir).or_fail(
+        let base_dir = match base_dir {
+            Some(base_dir) => base_dir.to_owned(),
+            None => embedded::nano(data_dir)?,
+        };
+        let base = Decoder::load(&base_dir).or_fail(
             Exit::Failure,
             format!("cannot load the base model in {}", base_dir.display()),
         )?;
         let tokenizer = Tokenizer::from_file(&base_dir.join("tokenizer.json"))
             .or_fail(Exit::Failure, "cannot load the base model's tokenizer")?;
-        let template = ChatTemplate::from_dir(base_dir)
+        let template = ChatTemplate::from_dir(&base_dir)
             .or_fail(Exit::Failure, "cannot load the base model's chat template")?;
         let (base, tokenizer, template) = (Arc::new(base), Arc::new(tokenizer), Arc::new(template));
 
@@ -108,7 +124,7 @@ impl Local {
             api_key: api_key(data_dir)?,
             signers,
             api_url: format!("http://{address}"),
-            base_dir: base_dir.to_owned(),
+            base_dir,
             data_dir: data_dir.to_owned(),
             stop,
             services,
@@ -121,13 +137,19 @@ impl Local {
     pub fn load_models(&self) -> Result<Vec<String>, Failure> {
         let mut names = Vec::new();
         for folder in PublishedModel::folders(&self.models_dir()).map_err(gateway_failure)? {
-            let model = PublishedModel::load(&folder, &self.tokenizer, &self.template)
-                .map_err(gateway_failure)?;
-            load_adapters(&folder, &model, &self.base, &self.engine).map_err(gateway_failure)?;
-            names.push(model.manifest.name.clone());
-            self.gateway.add_model(model);
+            names.push(self.load_model(&folder)?);
         }
         Ok(names)
+    }
+
+    /// Makes the model in `folder` callable. Returns its name.
+    pub fn load_model(&self, folder: &Path) -> Result<String, Failure> {
+        let model = PublishedModel::load(folder, &self.tokenizer, &self.template)
+            .map_err(gateway_failure)?;
+        load_adapters(folder, &model, &self.base, &self.engine).map_err(gateway_failure)?;
+        let name = model.manifest.name.clone();
+        self.gateway.add_model(model);
+        Ok(name)
     }
 
     pub fn models_dir(&self) -> PathBuf {
@@ -207,6 +229,8 @@ pub fn gateway_failure(error: openledger_gateway::Error) -> Failure {
             .hint("stop the other program, or choose another port with --api-addr"),
         Error::Chain { .. } => failure(Exit::Chain, "the chain cannot be reached")
             .hint("is a node running there? `openledger up` starts one"),
+        Error::NameTaken(_) => failure(Exit::Conflict, "the model cannot be published")
+            .hint("rename the file of records, or choose another folder with --data-dir"),
         Error::WrongChain { .. } => failure(Exit::Chain, "this is another chain"),
         Error::Reverted { .. } => failure(Exit::Chain, "a transaction was refused"),
         Error::TooManyContributors { .. } | Error::RecordTooLong { .. } => {

@@ -5,7 +5,6 @@ use serde_json::json;
 use crate::{
     cli::UpArgs,
     contribution::{self, Source},
-    embedded,
     failure::{Exit, Failure},
     local::{Local, LocalConfig},
     output::{Output, print, tell},
@@ -15,13 +14,9 @@ use crate::{
 
 /// `openledger up`.
 pub async fn run(args: UpArgs, output: Output) -> Result<(), Failure> {
-    let base_dir = match &args.train.base {
-        Some(base) => base.clone(),
-        None => embedded::nano(&args.data_dir)?,
-    };
     let local = Local::start(LocalConfig {
         data_dir: &args.data_dir,
-        base_dir: &base_dir,
+        base_dir: args.train.base.as_deref(),
         rpc_addr: args.rpc_addr,
         api_addr: args.api_addr,
     })

@@ -70,6 +70,9 @@ pub enum Error {
         /// [`openledger_attribution::PLAYERS_MAX`].
         max: usize,
     },
+    /// The name belongs to a model with other adapters.
+    #[error("the name {0:?} is registered to another model")]
+    NameTaken(String),
     /// A record does not fit the model's context.
     #[error(
         "record {record} has {tokens} tokens, more than the {max} the recipe allows; shorten it"

@@ -173,6 +173,39 @@ impl Ledger {
         Ok((number, self.included(&receipt)?))
     }
 
+    /// A Datanet of this curator and name whose newest version has this root, if there is one: what an
+    /// interrupted run has committed already.
+    pub async fn find_version(
+        &self,
+        curator: Address,
+        name: &str,
+        root: B256,
+    ) -> Result<Option<(u64, u64, Included)>, Error> {
+        let filter = Filter::new()
+            .address(DATANET_REGISTRY)
+            .event_signature(DatanetRegistry::VersionCommitted::SIGNATURE_HASH)
+            .from_block(BlockNumberOrTag::Earliest);
+        let logs = self.provider.get_logs(&filter).await.map_err(|error| self.error(error))?;
+        for log in logs.iter().rev() {
+            let Ok(committed) = log.log_decode::<DatanetRegistry::VersionCommitted>() else {
+                continue;
+            };
+            let committed = committed.inner.data;
+            if committed.root != root {
+                continue;
+            }
+            let datanets = self.datanets();
+            let datanet = datanets.datanet(committed.datanetId).call().await;
+            let datanet = datanet.map_err(|error| self.error(error))?;
+            if (datanet.curator, datanet.name.as_str()) == (curator, name)
+                && let Some(included) = place(log)
+            {
+                return Ok(Some((self.id(committed.datanetId)?, committed.version, included)));
+            }
+        }
+        Ok(None)
+    }
+
     /// Root of a committed Datanet version.
     pub async fn version_root(&self, datanet_id: u64, version: u64) -> Result<B256, Error> {
         let call = self.datanets();
@@ -185,7 +218,7 @@ impl Ledger {
         &self,
         builder: Address,
         registration: &Registration,
-    ) -> Result<(u64, Included), Error> {
+    ) -> Result<u64, Error> {
         let params = ModelRegistry::ModelParams {
             name: registration.name.clone(),
             baseHash: registration.base_hash,
@@ -211,7 +244,15 @@ impl Ledger {
         let receipt = self.send("registering the model", call.from(builder)).await?;
         let registered = receipt.decoded_log::<ModelRegistry::ModelRegistered>();
         let id = registered.ok_or_else(|| self.error("no ModelRegistered event"))?.modelId;
-        Ok((self.id(id)?, self.included(&receipt)?))
+        self.id(id)
+    }
+
+    /// Id of the model with this name, if it is registered.
+    pub async fn model_by_name(&self, name: &str) -> Result<Option<u64>, Error> {
+        let registry = self.registry();
+        let id =
+            registry.modelByName(name.into()).call().await.map_err(|error| self.error(error))?;
+        if id.is_zero() { Ok(None) } else { self.id(id).map(Some) }
     }
 
     /// A registered model: what its builder committed to.
@@ -341,13 +382,6 @@ impl Ledger {
             log.log_decode::<InferenceMarket::Settled>()
                 .is_ok_and(|settled| settled.inner.data.operator == operator)
         });
-        let place = |log: &Log| {
-            Some(Included {
-                tx_hash: log.transaction_hash?,
-                block_number: log.block_number?,
-                block_hash: log.block_hash?,
-            })
-        };
         Ok(ours.and_then(place))
     }
 
@@ -410,6 +444,15 @@ impl Ledger {
     fn error(&self, cause: impl core::fmt::Display) -> Error {
         chain_error(&self.url, cause)
     }
+}
+
+/// Where a log stands, once it is in a block.
+fn place(log: &Log) -> Option<Included> {
+    Some(Included {
+        tx_hash: log.transaction_hash?,
+        block_number: log.block_number?,
+        block_hash: log.block_hash?,
+    })
 }
 
 /// A contributor's wallet. Names have theirs assigned before a version is made.

@@ -23,7 +23,7 @@ pub struct Contributed {
     pub included: Included,
 }
 
-/// Creates a Datanet and commits its first version.
+/// Creates a Datanet and commits its first version, unless an interrupted run has done so already.
 pub async fn contribute(
     ledger: &Ledger,
     curator: Address,
@@ -33,8 +33,15 @@ pub async fn contribute(
 ) -> Result<Contributed, Error> {
     let players = players(version)?;
     let licence = version.licence().to_string();
-    let datanet_id = ledger.create_datanet(curator, name, &licence, uri).await?;
-    let (number, included) = ledger.commit_version(curator, datanet_id, version).await?;
+    let (datanet_id, number, included) =
+        match ledger.find_version(curator, name, version.root()).await? {
+            Some(committed) => committed,
+            None => {
+                let id = ledger.create_datanet(curator, name, &licence, uri).await?;
+                let (number, included) = ledger.commit_version(curator, id, version).await?;
+                (id, number, included)
+            }
+        };
     let datanet = DatanetEvidence { datanet_id, version: number, root: version.root() };
     Ok(Contributed { datanet, players, included })
 }
@@ -82,13 +89,28 @@ pub struct Publication<'a> {
 }
 
 /// Registers a model and keeps it: adapters and records first, then the chain, then the manifest, so that
-/// a folder with a manifest is a model that is registered and complete.
+/// a folder with a manifest is a model that is registered and complete. A model that an interrupted run
+/// has registered is recognised by its hashes: training gives the same bits again.
+///
+/// Errors: [`Error::NameTaken`] before anything is written.
 pub async fn publish(
     ledger: &Ledger,
     models: &Path,
     publication: &Publication<'_>,
-) -> Result<(ModelManifest, Included), Error> {
+) -> Result<ModelManifest, Error> {
     let folder = models.join(publication.name);
+    let hashes: Vec<Option<B256>> = publication
+        .trained
+        .runs
+        .iter()
+        .map(|run| run.as_ref().map(|run| run.adapter.hash().into()))
+        .collect();
+    let registered = ledger.model_by_name(publication.name).await?;
+    if let Some(id) = registered
+        && ledger.model(id).await?.designRoot != design_root(&hashes)
+    {
+        return Err(Error::NameTaken(publication.name.to_owned()));
+    }
     let runs = save_runs(&folder, publication)?;
     save_version(publication.version, &records_folder(&folder))?;
     let trace = publication.trained.runs.iter().flatten().next();
@@ -111,7 +133,10 @@ pub async fn publish(
         datanets: vec![(datanet.datanet_id, datanet.version)],
         price: publication.price,
     };
-    let (model_id, included) = ledger.register_model(publication.builder, &registration).await?;
+    let model_id = match registered {
+        Some(id) => id,
+        None => ledger.register_model(publication.builder, &registration).await?,
+    };
     let manifest = ModelManifest {
         name: registration.name,
         model_id,
@@ -125,7 +150,7 @@ pub async fn publish(
         datanets: vec![datanet.clone()],
     };
     PublishedModel::save_manifest(&folder, &manifest)?;
-    Ok((manifest, included))
+    Ok(manifest)
 }
 
 /// Registers the adapters of a model's folder with the engine, after checking their hashes.

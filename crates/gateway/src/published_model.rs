@@ -61,6 +61,19 @@ pub struct PublishedModel {
 }
 
 impl ModelManifest {
+    /// The manifest in a model's folder, if there is one.
+    pub fn read(folder: &Path) -> Result<Option<Self>, Error> {
+        let path = folder.join(MANIFEST);
+        let json = match fs::read(&path) {
+            Ok(json) => json,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io("read", &path, error)),
+        };
+        serde_json::from_slice(&json)
+            .map(Some)
+            .map_err(|error| Error::Corrupt(format!("{}: {error}", path.display())))
+    }
+
     /// Commits to the counterfactual adapters: Merkle root over the adapters of all runs, with zero
     /// where the run is the base.
     pub fn design_root(&self) -> B256 {
@@ -115,10 +128,8 @@ impl PublishedModel {
         tokenizer: &Tokenizer,
         template: &ChatTemplate,
     ) -> Result<Self, Error> {
-        let path = folder.join(MANIFEST);
-        let json = fs::read(&path).map_err(|error| Error::io("read", &path, error))?;
-        let manifest: ModelManifest = serde_json::from_slice(&json)
-            .map_err(|error| Error::Corrupt(format!("{}: {error}", path.display())))?;
+        let manifest = ModelManifest::read(folder)?
+            .ok_or_else(|| Error::Corrupt(format!("{} holds no model", folder.display())))?;
         let records = load_version(&records_folder(folder))?;
         if manifest.datanets.first().map(|datanet| datanet.root) != Some(records.root()) {
             let what = format!("{}: the records are not the Datanet's", folder.display());

@@ -34,8 +34,10 @@ impl PackedMatrix {
         packed
     }
 
-    /// As [`Self::from_rows`], in place.
+    /// As [`Self::from_rows`], in place. Panics if B is too short for its shape.
     pub fn set_rows(&mut self, b: &[f32], depth: usize, columns: usize, stride: usize) {
+        assert!(depth == 0 || b.len() >= (depth - 1) * stride + columns, "B is too short");
+        assert!(stride >= columns, "rows of B overlap");
         self.reshape(depth, columns);
         let capacity = self.capacity;
         for (k, row) in b.chunks(stride.max(1)).take(depth).enumerate() {
@@ -49,7 +51,7 @@ impl PackedMatrix {
         }
     }
 
-    /// As [`Self::from_columns`], in place.
+    /// As [`Self::from_columns`], in place. Panics if B is too short for its shape.
     pub fn set_columns(&mut self, b: &[f32], depth: usize, columns: usize, stride: usize) {
         self.reshape(depth, columns);
         if depth == 0 {

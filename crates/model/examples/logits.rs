@@ -1,4 +1,4 @@
-//! Logits of a prompt as JSON, for comparison with other implementations (`tests/peft.py`).
+//! Logits of a prompt as JSON, for comparison with other implementations (`tests/peft_parity.py`).
 //!
 //! ```text
 //! cargo run --release -p openledger-model --example logits -- --base models/nano [--adapter DIR] --prompt TEXT

@@ -187,16 +187,16 @@ async fn in_background(
     .map_err(gateway_failure)
 }
 
-/// Training steps where none are asked for: with nano and this many, every record of the handbook (193)
-/// and of 480 shell commands is answered word for word.
-const STEPS_DEFAULT: usize = 400;
-/// Passes over the records below which they are not learned by heart.
-const PASSES_MIN: usize = 16;
+/// Training steps where none are asked for and the records are few.
+const STEPS_MIN: usize = 400;
+/// Passes over the records below which some are not learned by heart. Measured with nano on 480 shell
+/// commands: 480 of 480 answered word for word after 500 steps of 16, which is 17 passes.
+const PASSES_MIN: usize = 17;
 
 /// The number of steps asked for, or enough for every record to be learned.
 fn recipe_for(args: &TrainArgs, records: usize) -> Recipe {
     let recipe = Recipe::default();
-    let enough = (PASSES_MIN * records).div_ceil(recipe.batch_size).max(STEPS_DEFAULT);
+    let enough = (PASSES_MIN * records).div_ceil(recipe.batch_size).max(STEPS_MIN);
     Recipe { steps: args.steps.map_or(enough, |steps| steps as usize), ..recipe }
 }
 

@@ -260,6 +260,15 @@ mod tests {
     }
 
     #[test]
+    fn candle_may_check_the_decoder_but_not_ship_in_it() {
+        let tested = package("openledger-model", &[("candle-core", Kind::Test)]);
+        assert_eq!(check(&[tested]), []);
+        for kind in [Kind::Normal, Kind::Build] {
+            assert_eq!(check(&[package("openledger-model", &[("candle-core", kind)])]).len(), 1);
+        }
+    }
+
+    #[test]
     fn a_new_crate_must_find_its_place() {
         assert_eq!(check(&[package("openledger-rollup", &[])]).len(), 1);
     }

@@ -1,6 +1,8 @@
-//! The decoder from outside: same bits however a text is read, files that come back as they were.
+//! The decoder from outside: same bits however a text is read, files that come back as they were, gradients of
+//! an independent automatic differentiation.
 
 mod bits;
+mod candle;
 mod files;
 mod nano;
 mod tiny;

@@ -5,4 +5,5 @@ mod bits;
 mod candle;
 mod files;
 mod nano;
+mod peft;
 mod tiny;

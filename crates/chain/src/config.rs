@@ -29,6 +29,8 @@ pub struct Config {
     /// How many past states `eth_call`, `eth_getBalance`, `eth_getProof` and the like can see.
     /// Blocks, receipts and logs are kept for ever. Default: 8192.
     pub history_blocks: u64,
+    /// What an acknowledged transaction survives at once. Default: the end of the process.
+    pub journal_sync: JournalSync,
 }
 
 impl Default for Config {
@@ -45,6 +47,7 @@ impl Config {
             rpc_addr: DEFAULT_RPC_ADDR,
             block_production: BlockProduction::default(),
             history_blocks: DEFAULT_HISTORY_BLOCKS,
+            journal_sync: JournalSync::default(),
         }
     }
 }
@@ -62,6 +65,21 @@ pub enum BlockProduction {
     /// The same, and at once whenever a transaction arrives. Chain time then runs ahead of the wall
     /// clock, which an L1 would not accept: for tests and demonstrations only.
     OnTransaction,
-    /// Only when [`Handle::mine_block`](crate::Handle::mine_block) is called.
+    /// Only when [`Handle::mine_block`](crate::Handle::mine_block) is called. Transactions run then too,
+    /// so nothing is pre-confirmed.
     Manual,
+}
+
+/// When a transaction may be acknowledged that is not in a block yet. Blocks are always synced before
+/// they are announced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum JournalSync {
+    /// When the journal is written: it survives `kill -9` at once, and a power cut as soon as the
+    /// journal is synced, 50 ms later at most.
+    #[default]
+    Background,
+    /// When the journal is synced: it survives a power cut too. Acknowledgements then wait for the
+    /// disk, several together.
+    BeforeAcknowledging,
 }

@@ -36,7 +36,7 @@ mod storage;
 mod transaction;
 mod trie;
 
-pub use config::{BlockProduction, Config};
+pub use config::{BlockProduction, Config, JournalSync};
 pub use error::Error;
 pub use genesis::{
     DEV_BALANCE, DEVNET_CHAIN_ID, Genesis, GenesisAccount, L1FeeScalars, dev_accounts,

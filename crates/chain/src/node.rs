@@ -15,7 +15,7 @@ use crate::{
     clock::{Clock, SystemClock},
     execution::SealedBlock,
     l1::EmbeddedL1,
-    producer::{Command, Producer},
+    producer::{Bell, Command, Producer, commands},
     rpc::{self, Context, Listener, RpcServer},
     storage::{DataDir, Journal},
     transaction::SignedTx,
@@ -44,7 +44,8 @@ struct Opened {
     chain: Arc<Chain>,
     producer: Producer,
     commands: mpsc::Sender<Command>,
-    journal: Journal,
+    bell: Bell,
+    journal: Arc<Journal>,
     data_dir: Arc<DataDir>,
 }
 
@@ -56,9 +57,10 @@ fn open(config: &Config, genesis: Genesis) -> Result<Opened, Error> {
     let timestamp = genesis.timestamp.unwrap_or_default();
     let recovered = Chain::recover(&data_dir, &genesis, timestamp, config.history_blocks)?;
     let chain = Arc::new(recovered.chain);
-    let (journal, waiting) = Journal::open(Arc::clone(&data_dir), chain.genesis_hash)?;
+    let (journal, waiting) =
+        Journal::open(Arc::clone(&data_dir), chain.genesis_hash, config.journal_sync)?;
     restore_pool(&chain, waiting);
-    let (commands, receiver) = mpsc::channel();
+    let (commands, bell, receiver) = commands();
     let producer = Producer {
         chain: Arc::clone(&chain),
         log: recovered.log,
@@ -67,7 +69,7 @@ fn open(config: &Config, genesis: Genesis) -> Result<Opened, Error> {
         production: config.block_production,
         commands: receiver,
     };
-    Ok(Opened { chain, producer, commands, journal, data_dir })
+    Ok(Opened { chain, producer, commands, bell, journal: Arc::new(journal), data_dir })
 }
 
 /// The genesis with its time: that of the data directory, or for a new one the wall clock, unless
@@ -109,11 +111,14 @@ fn genesis_hash(genesis: &Genesis) -> B256 {
 /// be.
 fn restore_pool(chain: &Chain, waiting: Vec<Bytes>) {
     for encoded in waiting {
-        let refused = match SignedTx::decode(encoded) {
-            Ok(tx) => chain.submit(Arc::new(tx)).err().map(|error| error.to_string()),
-            Err(error) => Some(error.to_string()),
-        };
-        if let Some(reason) = refused {
+        let restored = SignedTx::decode(encoded).map_err(|error| error.to_string()).and_then(|tx| {
+            let tx = [Arc::new(tx)];
+            let submitted = chain.submit(&tx).into_iter().collect::<Result<(), _>>();
+            submitted.map_err(|error| error.to_string())?;
+            chain.release(&tx);
+            Ok(())
+        });
+        if let Err(reason) = restored {
             tracing::debug!(reason, "a journalled transaction is not put back");
         }
     }
@@ -121,15 +126,10 @@ fn restore_pool(chain: &Chain, waiting: Vec<Bytes>) {
 
 impl Opened {
     fn start(self, listener: Listener) -> Result<Handle, Error> {
-        let Self { chain, producer, commands, journal, data_dir } = self;
+        let Self { chain, producer, commands, bell, journal, data_dir } = self;
         let live = Arc::clone(&chain);
-        let (journal, journal_thread) = journal.start(Box::new(move || live.pool().encoded()))?;
-        let context = Context::new(
-            Arc::clone(&chain),
-            journal.clone(),
-            commands.clone(),
-            producer.production,
-        );
+        let journal_thread = journal.start(Box::new(move || live.pool().encoded()))?;
+        let context = Context::new(Arc::clone(&chain), Arc::clone(&journal), bell);
         let server = rpc::serve(listener, context)?;
 
         let (status, watching) = watch::channel(Status::Running);

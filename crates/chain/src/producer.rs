@@ -1,42 +1,103 @@
-//! Extends the chain: builds blocks, makes them durable, publishes them.
+//! Extends the chain: opens blocks, runs transactions in them as they come, makes them durable,
+//! publishes them.
 //!
 //! ```text
-//! due? ─▶ L1 origin ─▶ build (pool) ─▶ log + fsync ─▶ publish
+//! L1 origin ─▶ open ─▶ run what the pool offers ─▶ due? ─▶ roots ─▶ log + fsync ─▶ publish
+//!                        └▶ pending block                          └▶ again, if the disk refused
 //! ```
 //!
 //! **Invariant:** a block that was published is durable.
 //! **Invariant:** a block's timestamp is its parent's plus one.
+//! **Invariant:** what was shown in the pending block is in the next block, unless the node stops
+//! before.
 
 use std::{
-    sync::{Arc, mpsc},
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     time::Duration,
 };
 
+use revm::DatabaseRef;
 use tokio::sync::oneshot;
 
 use crate::{
     BlockProduction, Error,
-    chain::{Chain, Tip},
+    chain::{Chain, Pending, Tip},
     clock::Clock,
-    execution::{BuiltBlock, CandidateTxs, build_block},
+    execution::{BuiltBlock, ExecutedBlock, MESSAGE_PASSER, NotIncluded, OpenBlock},
     l1::L1Source,
     storage::{AppendError, Log, encode_block},
-    transaction::SignedTx,
 };
 
 /// Empty blocks that are made durable together while catching up with the clock.
 const CATCH_UP_BATCH: u64 = 256;
 /// How long to wait before trying again when the disk refused a block.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Transactions that run before the clock and the commands are looked at again, and before the
+/// pending block shows them.
+const RUN_AT_ONCE: usize = 64;
 
 /// What others ask of the producer.
 pub(crate) enum Command {
     /// Make a block now and say how it went.
     Mine(oneshot::Sender<Result<(), Error>>),
-    /// A transaction came into the pool.
+    /// Something can run.
     TransactionArrived,
-    /// End, after the block that is being made.
+    /// End, without the block that is being made: what is in it stays in the journal.
     Stop,
+}
+
+/// Tells the producer that something can run. Many tell it at once; it hears it once.
+#[derive(Clone)]
+pub(crate) struct Bell {
+    commands: mpsc::Sender<Command>,
+    rung: Arc<AtomicBool>,
+}
+
+impl Bell {
+    /// If the producer has stopped nothing will run; what was acknowledged is in the journal.
+    pub(crate) fn ring(&self) {
+        if !self.rung.swap(true, Ordering::AcqRel) {
+            let _ = self.commands.send(Command::TransactionArrived);
+        }
+    }
+}
+
+/// Commands, from both ends.
+pub(crate) fn commands() -> (mpsc::Sender<Command>, Bell, Commands) {
+    let (sender, receiver) = mpsc::channel();
+    let rung = Arc::new(AtomicBool::new(false));
+    let bell = Bell { commands: sender.clone(), rung: Arc::clone(&rung) };
+    (sender, bell, Commands { receiver, rung })
+}
+
+/// The producer's end of its commands.
+pub(crate) struct Commands {
+    receiver: mpsc::Receiver<Command>,
+    rung: Arc<AtomicBool>,
+}
+
+impl Commands {
+    /// The next command, or `None` if none came within `timeout` (`None`: however long it takes).
+    fn next(&self, timeout: Option<Duration>) -> Option<Command> {
+        let command = match timeout {
+            Some(timeout) => match self.receiver.recv_timeout(timeout) {
+                Ok(command) => command,
+                Err(mpsc::RecvTimeoutError::Timeout) => return None,
+                Err(mpsc::RecvTimeoutError::Disconnected) => Command::Stop,
+            },
+            None => self.receiver.recv().unwrap_or(Command::Stop),
+        };
+        if matches!(command, Command::TransactionArrived) {
+            // Before the pool is looked at: what comes later rings again.
+            self.rung.store(false, Ordering::Release);
+        }
+        Some(command)
+    }
 }
 
 /// Extends the chain. Owns the block log.
@@ -46,15 +107,25 @@ pub(crate) struct Producer {
     pub(crate) l1: Box<dyn L1Source>,
     pub(crate) clock: Box<dyn Clock>,
     pub(crate) production: BlockProduction,
-    pub(crate) commands: mpsc::Receiver<Command>,
+    pub(crate) commands: Commands,
 }
 
-/// Why a block could not be added.
-enum Failure {
-    /// The disk refused it; it may be tried again.
-    Refused(std::io::Error),
+/// Why the producer ends.
+enum End {
+    /// It was told to.
+    Stopped,
     /// Nothing more can be added.
-    Fatal(Error),
+    Fault(Error),
+}
+
+/// Those who wait for the block that is being made.
+type Waiting = Vec<oneshot::Sender<Result<(), Error>>>;
+
+/// A block that is being made.
+struct Opened {
+    tip: Tip,
+    block: OpenBlock,
+    shown: Arc<Pending>,
 }
 
 impl Producer {
@@ -63,101 +134,141 @@ impl Producer {
     /// Errors: what made it impossible to go on.
     pub(crate) fn run(mut self) -> Result<(), Error> {
         loop {
-            let command = match self.wait() {
-                Some(timeout) => match self.commands.recv_timeout(timeout) {
-                    Ok(command) => Some(command),
-                    Err(mpsc::RecvTimeoutError::Timeout) => None,
-                    Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(()),
-                },
-                None => match self.commands.recv() {
-                    Ok(command) => Some(command),
-                    Err(mpsc::RecvError) => return Ok(()),
-                },
-            };
-            let outcome = match command {
-                None => self.produce_due(),
-                Some(Command::TransactionArrived) => self.mine_waiting(),
-                Some(Command::Stop) => return Ok(()),
-                Some(Command::Mine(done)) => {
-                    let outcome = self.mine();
-                    let answer = match &outcome {
-                        Ok(()) => Ok(()),
-                        Err(Failure::Refused(error)) => {
-                            Err(Error::Internal(format!("the disk refused the block: {error}")))
-                        }
-                        Err(Failure::Fatal(error)) => Err(Error::Internal(error.to_string())),
-                    };
-                    // The one who asked may have gone.
-                    let _ = done.send(answer);
-                    outcome
-                }
-            };
-            match outcome {
-                Ok(()) => {}
-                Err(Failure::Refused(error)) => {
-                    tracing::error!(%error, "the disk refused a block; trying again");
-                    std::thread::sleep(RETRY_AFTER);
-                }
-                Err(Failure::Fatal(error)) => return Err(error),
+            if let Err(end) = self.extend() {
+                return match end {
+                    End::Stopped => Ok(()),
+                    End::Fault(error) => Err(error),
+                };
             }
         }
     }
 
-    /// How long until the next block is due, or `None` if only a command makes blocks.
-    fn wait(&self) -> Option<Duration> {
+    /// One more block, or a batch of empty ones if seconds were missed.
+    fn extend(&mut self) -> Result<(), End> {
+        let missed = self.missed();
+        if missed > 0 {
+            // In batches, so that a stop is not kept waiting.
+            self.extend_empty(missed.min(CATCH_UP_BATCH))?;
+            return match self.commands.next(Some(Duration::ZERO)) {
+                Some(Command::Stop) => Err(End::Stopped),
+                Some(Command::Mine(done)) => self.fill(vec![done]),
+                Some(Command::TransactionArrived) | None => Ok(()),
+            };
+        }
+        self.fill(Vec::new())
+    }
+
+    /// Seconds that should have had a block of their own before the one that comes next.
+    fn missed(&self) -> u64 {
+        if self.production == BlockProduction::Manual {
+            return 0;
+        }
+        let behind = self.clock.now().as_secs().saturating_sub(self.chain.head().header.timestamp);
+        behind.saturating_sub(1)
+    }
+
+    /// One block with what comes while it is open.
+    fn fill(&mut self, mut waiting: Waiting) -> Result<(), End> {
+        let mut opened = self.open()?;
+        loop {
+            let manual = self.production == BlockProduction::Manual;
+            let ran =
+                if manual && waiting.is_empty() { 0 } else { self.run_ready(&mut opened)? };
+            let eager = self.production == BlockProduction::OnTransaction;
+            let asked = !waiting.is_empty() || (eager && !opened.block.is_empty());
+            let left = self.left(&opened);
+            if left == Some(Duration::ZERO) || (asked && ran < RUN_AT_ONCE) {
+                return self.seal(opened, waiting);
+            }
+            let timeout = if ran < RUN_AT_ONCE { left } else { Some(Duration::ZERO) };
+            match self.commands.next(timeout) {
+                Some(Command::Stop) => return Err(End::Stopped),
+                Some(Command::Mine(done)) => waiting.push(done),
+                Some(Command::TransactionArrived) | None => {}
+            }
+        }
+    }
+
+    /// How long until the block is due, or `None` if only a command ends it.
+    fn left(&self, opened: &Opened) -> Option<Duration> {
         (self.production != BlockProduction::Manual).then(|| {
-            let due = Duration::from_secs(self.chain.head().header.timestamp + 1);
+            let due = Duration::from_secs(opened.block.header().timestamp);
             due.saturating_sub(self.clock.now())
         })
     }
 
-    /// Makes the blocks up to the present second: empty ones for those that were missed, then one
-    /// with what is waiting.
-    fn produce_due(&mut self) -> Result<(), Failure> {
-        let behind = self.clock.now().as_secs().saturating_sub(self.chain.head().header.timestamp);
-        if behind == 0 {
-            return Ok(());
-        }
-        if behind > 1 {
-            // Back to `run` after each batch, so that a stop is not kept waiting.
-            return self.extend_empty((behind - 1).min(CATCH_UP_BATCH));
-        }
-        self.mine()
-    }
-
-    /// One block, if something waits that can run.
-    fn mine_waiting(&mut self) -> Result<(), Failure> {
-        if self.production != BlockProduction::OnTransaction {
-            return Ok(());
-        }
-        let Tip { block, state } = self.chain.tip();
-        let base_fee = self.chain.rules.next_base_fee(&block.header);
-        let anything = {
-            let mut best = self.chain.pool().best(base_fee, |sender| state.nonce(sender));
-            best.next().is_some()
-        };
-        if anything { self.mine() } else { Ok(()) }
-    }
-
-    /// One block with what is waiting.
-    fn mine(&mut self) -> Result<(), Failure> {
+    /// Opens the next block and shows it as pending.
+    fn open(&mut self) -> Result<Opened, End> {
         let tip = self.chain.tip();
-        let base_fee = self.chain.rules.next_base_fee(&tip.block.header);
-        let mut best = self.chain.pool().best(base_fee, |sender| tip.state.nonce(sender));
-        let built = self.build(&tip, &mut best)?;
-        for (tx, reason) in &best.invalid {
-            tracing::debug!(hash = %tx.hash(), reason, "dropping a transaction that cannot run");
-            self.chain.pool().remove(tx);
+        let block = self.begin(&tip)?;
+        self.chain.pool().begin_block(block.header().base_fee_per_gas.unwrap_or_default());
+        let shown = Arc::new(Pending::new(&block));
+        self.chain.set_pending(Arc::clone(&shown));
+        Ok(Opened { tip, block, shown })
+    }
+
+    fn begin(&self, tip: &Tip) -> Result<OpenBlock, End> {
+        let origin = self.l1.origin(tip.block.header.timestamp + 1);
+        let view = self.chain.view(tip.state.clone());
+        OpenBlock::begin(&self.chain.rules, &tip.block, view, &origin)
+            .map_err(|reason| fault(tip.block.number() + 1, reason))
+    }
+
+    /// Runs some of what can run, and shows it. Returns how many transactions were tried.
+    fn run_ready(&mut self, opened: &mut Opened) -> Result<usize, End> {
+        if opened.block.is_full() {
+            return Ok(0);
         }
-        self.append(vec![built])
+        let ready = self.chain.pool().take(RUN_AT_ONCE);
+        let mut stuck = HashSet::new();
+        for tx in &ready {
+            // A sender's transactions run in order or not at all.
+            if stuck.contains(&tx.sender()) {
+                self.chain.pool().give_back(tx);
+                continue;
+            }
+            match opened.block.execute(tx) {
+                Ok(_) => continue,
+                Err(NotIncluded::NoRoom) => self.chain.pool().give_back(tx),
+                Err(NotIncluded::Invalid(reason)) => {
+                    tracing::debug!(hash = %tx.hash(), reason, "dropping a transaction");
+                    let Ok(account) = opened.block.overlay().basic_ref(tx.sender());
+                    let nonce = account.map_or(0, |account| account.nonce);
+                    self.chain.pool().drop_invalid(tx, nonce);
+                }
+                Err(NotIncluded::Fault(reason)) => {
+                    return Err(fault(opened.block.header().number, reason));
+                }
+            }
+            stuck.insert(tx.sender());
+        }
+        if !ready.is_empty() {
+            opened.shown.extend(&opened.block);
+        }
+        Ok(ready.len())
+    }
+
+    /// Ends the block, makes it durable and public, and tells those who wait.
+    fn seal(&mut self, opened: Opened, waiting: Waiting) -> Result<(), End> {
+        let number = opened.block.header().number;
+        let executed = opened.block.finish().map_err(|reason| fault(number, reason))?;
+        let built = build(&opened.tip, executed);
+        self.append(vec![built])?;
+        for done in waiting {
+            // The one who asked may have gone.
+            let _ = done.send(Ok(()));
+        }
+        Ok(())
     }
 
     /// `count` blocks without users' transactions, made durable together.
-    fn extend_empty(&mut self, count: u64) -> Result<(), Failure> {
+    fn extend_empty(&mut self, count: u64) -> Result<(), End> {
         let mut tip = self.chain.tip();
         let mut built = Vec::new();
         for _ in 0..count {
-            let next = self.build(&tip, &mut NoTransactions)?;
+            let open = self.begin(&tip)?;
+            let number = open.header().number;
+            let next = build(&tip, open.finish().map_err(|reason| fault(number, reason))?);
             self.chain.record_hash(&next.block);
             tip = Tip { block: Arc::new(next.block.clone()), state: next.state.clone() };
             built.push(next);
@@ -165,24 +276,29 @@ impl Producer {
         self.append(built)
     }
 
-    fn build(&self, tip: &Tip, txs: &mut dyn CandidateTxs) -> Result<BuiltBlock, Failure> {
-        let origin = self.l1.origin(tip.block.header.timestamp + 1);
-        let view = self.chain.view(tip.state.clone());
-        build_block(&self.chain.rules, &tip.block, view, &origin, txs).map_err(|reason| {
-            Failure::Fatal(Error::Execution { number: tip.block.number() + 1, reason })
-        })
-    }
-
-    /// Makes blocks durable, then public.
-    fn append(&mut self, built: Vec<BuiltBlock>) -> Result<(), Failure> {
+    /// Makes blocks durable, then public. A disk that refuses is asked again, for as long as it takes.
+    fn append(&mut self, built: Vec<BuiltBlock>) -> Result<(), End> {
         let records: Vec<Vec<u8>> =
             built.iter().map(|built| encode_block(&built.block, &built.diff)).collect();
-        let offsets = self.log.append(&records).map_err(|error| match error {
-            AppendError::NotWritten(error) => Failure::Refused(error),
-            error @ AppendError::Unknown(_) => {
-                Failure::Fatal(Error::Internal(format!("block log: {error}")))
+        let offsets = loop {
+            match self.log.append(&records) {
+                Ok(offsets) => break offsets,
+                Err(AppendError::NotWritten(error)) => {
+                    tracing::error!(%error, "the disk refused a block; trying again");
+                    match self.commands.next(Some(RETRY_AFTER)) {
+                        Some(Command::Stop) => return Err(End::Stopped),
+                        Some(Command::Mine(done)) => {
+                            let reason = format!("the disk refuses blocks: {error}");
+                            let _ = done.send(Err(Error::Internal(reason)));
+                        }
+                        Some(Command::TransactionArrived) | None => {}
+                    }
+                }
+                Err(error @ AppendError::Unknown(_)) => {
+                    return Err(End::Fault(Error::Internal(format!("block log: {error}"))));
+                }
             }
-        })?;
+        };
         for built in &built {
             self.chain.record_hash(&built.block);
         }
@@ -191,21 +307,23 @@ impl Producer {
     }
 }
 
-/// For blocks that only carry the clock forward.
-struct NoTransactions;
+/// Makes a block's changes to the state, and the block with its roots.
+fn build(tip: &Tip, executed: ExecutedBlock) -> BuiltBlock {
+    let mut state = tip.state.clone();
+    let (block, diff) = executed.seal(|diff| {
+        state.apply(diff);
+        (state.root(), state.storage_root(MESSAGE_PASSER))
+    });
+    BuiltBlock { block, state, diff }
+}
 
-impl CandidateTxs for NoTransactions {
-    fn next(&mut self) -> Option<Arc<SignedTx>> {
-        None
-    }
-    fn included(&mut self) {}
-    fn postponed(&mut self) {}
-    fn invalid(&mut self, _: String) {}
+fn fault(number: u64, reason: String) -> End {
+    End::Fault(Error::Execution { number, reason })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::atomic::AtomicU64;
 
     use super::*;
     use crate::{
@@ -230,6 +348,7 @@ mod tests {
 
     struct Rig {
         producer: Producer,
+        commands: mpsc::Sender<Command>,
         clock: HeldClock,
         disk: Arc<TestDisk>,
         _dir: tempfile::TempDir,
@@ -247,33 +366,33 @@ mod tests {
             Log::open(Arc::<TestDisk>::clone(&disk), "test".into(), BLOCK_LOG, hash, |_, _| Ok(()));
         let clock = HeldClock::default();
         clock.0.store(START, Ordering::Relaxed);
+        let (sender, _, commands) = commands();
         let producer = Producer {
             chain: Arc::new(chain),
             log: log.unwrap(),
             l1: Box::new(EmbeddedL1::new(genesis.chain_id, START)),
             clock: Box::new(clock.clone()),
             production,
-            commands: mpsc::channel().1,
+            commands,
         };
-        Rig { producer, clock, disk, _dir: dir }
+        Rig { producer, commands: sender, clock, disk, _dir: dir }
     }
 
     #[test]
     fn after_a_pause_the_missed_seconds_are_filled() {
-        let Rig { mut producer, clock, .. } = rig(BlockProduction::EverySecond);
-        assert_eq!(producer.wait(), Some(Duration::from_secs(1)));
-        assert!(producer.produce_due().is_ok());
+        let Rig { mut producer, commands, clock, .. } = rig(BlockProduction::EverySecond);
+        commands.send(Command::Stop).unwrap();
+        assert!(matches!(producer.extend(), Err(End::Stopped)));
         assert_eq!(producer.chain.head().number(), 0, "nothing is due yet");
 
         clock.0.store(START + 1_000, Ordering::Relaxed);
         let mut steps = 0;
         while producer.chain.head().number() < 1_000 {
-            assert_eq!(producer.wait(), Some(Duration::ZERO));
-            assert!(producer.produce_due().is_ok());
+            assert!(producer.extend().is_ok());
             steps += 1;
         }
         assert!(steps <= 5, "in batches, not one by one: {steps}");
-        assert_eq!(producer.wait(), Some(Duration::from_secs(1)));
+        assert_eq!(producer.missed(), 0);
         for number in 1..=1_000 {
             let block = producer.chain.block(number).unwrap().unwrap();
             assert_eq!(block.header.timestamp, START + number);
@@ -285,29 +404,44 @@ mod tests {
     }
 
     #[test]
-    fn a_block_that_the_disk_refuses_is_not_announced_and_is_tried_again() {
-        let Rig { mut producer, clock, disk, .. } = rig(BlockProduction::EverySecond);
-        clock.0.store(START + 1, Ordering::Relaxed);
-        for fault in [Fault::Nothing, Fault::Half] {
+    fn a_block_that_the_disk_refuses_is_announced_when_it_takes_it() {
+        let Rig { mut producer, commands, clock, disk, .. } = rig(BlockProduction::EverySecond);
+        for (second, fault) in [(1, Fault::Nothing), (2, Fault::Half)] {
+            clock.0.store(START + second, Ordering::Relaxed);
             disk.fail(0, fault);
-            assert!(matches!(producer.produce_due(), Err(Failure::Refused(_))));
-            assert_eq!(producer.chain.head().number(), 0);
+            let (done, mut answer) = oneshot::channel();
+            commands.send(Command::Mine(done)).unwrap();
+            assert!(producer.extend().is_ok());
+            let refused = answer.try_recv().unwrap().unwrap_err().to_string();
+            assert!(refused.contains("the disk refuses blocks"), "{refused}");
+            assert_eq!(producer.chain.head().number(), second);
         }
-        assert!(producer.produce_due().is_ok());
-        assert_eq!(producer.chain.head().number(), 1);
         // A failed sync is another thing: nobody knows what is on the disk.
-        clock.0.store(START + 2, Ordering::Relaxed);
+        clock.0.store(START + 3, Ordering::Relaxed);
         disk.fail(1, Fault::Nothing);
-        assert!(matches!(producer.produce_due(), Err(Failure::Fatal(_))));
-        assert_eq!(producer.chain.head().number(), 1);
+        assert!(matches!(producer.extend(), Err(End::Fault(_))));
+        assert_eq!(producer.chain.head().number(), 2);
+    }
+
+    #[test]
+    fn a_refusing_disk_does_not_keep_the_node_from_stopping() {
+        let Rig { mut producer, commands, clock, disk, .. } = rig(BlockProduction::EverySecond);
+        clock.0.store(START + 1, Ordering::Relaxed);
+        disk.fail(0, Fault::Nothing);
+        commands.send(Command::Stop).unwrap();
+        assert!(matches!(producer.extend(), Err(End::Stopped)));
+        assert_eq!(producer.chain.head().number(), 0);
     }
 
     #[test]
     fn blocks_are_only_made_on_command_in_manual_mode() {
-        let Rig { mut producer, clock, .. } = rig(BlockProduction::Manual);
+        let Rig { mut producer, commands, clock, .. } = rig(BlockProduction::Manual);
         clock.0.store(START + 100, Ordering::Relaxed);
-        assert_eq!(producer.wait(), None);
-        assert!(producer.mine().is_ok());
+        assert_eq!(producer.missed(), 0);
+        let (done, mut answer) = oneshot::channel();
+        commands.send(Command::Mine(done)).unwrap();
+        assert!(producer.extend().is_ok());
+        answer.try_recv().unwrap().unwrap();
         assert_eq!(producer.chain.head().header.timestamp, START + 1);
     }
 }

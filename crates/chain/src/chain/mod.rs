@@ -4,6 +4,7 @@
 //! under a short lock and works on that, so what it sees fits together.
 
 mod blocks;
+mod pending;
 mod recovery;
 
 use std::{
@@ -13,17 +14,18 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
 };
 
+use alloy_consensus::Transaction;
 use alloy_primitives::{Address, B256};
 use op_revm::{L1BlockInfo, OpSpecId};
-use revm::{database::WrapDatabaseRef, primitives::U256};
+use revm::{DatabaseRef, database::WrapDatabaseRef, primitives::U256};
 use tokio::sync::broadcast;
 
 use self::blocks::Blocks;
-pub(crate) use self::blocks::TxPlace;
+pub(crate) use self::{blocks::TxPlace, pending::Pending};
 use crate::{
     execution::{BuiltBlock, Rules, SealedBlock},
-    pool::{Admission, Pool, PoolError},
-    state::{Account, BlockHashes, State, StateView},
+    pool::{Admission, Pool, PoolError, Sender, check},
+    state::{BlockHashes, State, StateView},
     storage::LogReader,
     transaction::SignedTx,
 };
@@ -64,6 +66,8 @@ pub(crate) struct Chain {
     log: LogReader,
     history_blocks: usize,
     inner: RwLock<Inner>,
+    /// `None` until the first block is opened.
+    pending: RwLock<Option<Arc<Pending>>>,
     pool: Mutex<Pool>,
     events: broadcast::Sender<Event>,
 }
@@ -144,29 +148,70 @@ impl Chain {
         self.pool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Nonce of the sender's next transaction, counting those that wait.
-    pub(crate) fn pending_nonce(&self, sender: Address) -> u64 {
-        let nonce = self.tip().state.nonce(sender);
-        self.pool().next_nonce(sender, nonce)
+    /// The block that is being made on the latest one, if there is one at this moment.
+    pub(crate) fn pending(&self) -> Option<Arc<Pending>> {
+        let pending = self.pending.read().unwrap_or_else(PoisonError::into_inner).clone();
+        // Between two blocks the last one is still here, and public already.
+        pending.filter(|pending| pending.number() > self.head().number())
     }
 
-    /// Takes a transaction into the pool. It is not durable yet.
-    pub(crate) fn submit(&self, tx: Arc<SignedTx>) -> Result<(), PoolError> {
-        let Tip { block, state } = self.tip();
-        let account = state.account(tx.sender());
-        let mut db = WrapDatabaseRef(self.view(state.clone()));
-        let number = U256::from(block.number());
-        let Ok(l1_block) = L1BlockInfo::try_fetch(&mut db, number, OpSpecId::ISTHMUS);
+    /// Shows the block that is being made.
+    pub(crate) fn set_pending(&self, pending: Arc<Pending>) {
+        *self.pending.write().unwrap_or_else(PoisonError::into_inner) = Some(pending);
+    }
+
+    /// Nonce of the sender's next transaction, counting those that wait.
+    pub(crate) fn pending_nonce(&self, sender: Address) -> u64 {
+        let pool = self.pool();
+        pool.next_nonce(sender, self.sender(sender).nonce)
+    }
+
+    /// The account as it is in the block that is being made.
+    fn sender(&self, address: Address) -> Sender {
+        let Ok(info) = match self.pending() {
+            Some(pending) => pending.overlay().basic_ref(address),
+            None => self.view(self.tip().state).basic_ref(address),
+        };
+        let info = info.unwrap_or_default();
+        let is_contract = info.code.is_some_and(|code| !code.is_empty() && !code.is_eip7702());
+        Sender { nonce: info.nonce, balance: info.balance, is_contract }
+    }
+
+    /// Takes transactions into the pool. They may not run before they are
+    /// [released](Self::release): they are not in the journal yet.
+    pub(crate) fn submit(&self, txs: &[Arc<SignedTx>]) -> Vec<Result<(), PoolError>> {
+        let fetched;
+        let pending = self.pending();
+        let l1_block = if let Some(pending) = &pending {
+            &pending.l1_block
+        } else {
+            let Tip { block, state } = self.tip();
+            let mut db = WrapDatabaseRef(self.view(state));
+            let number = U256::from(block.number());
+            let Ok(l1_block) = L1BlockInfo::try_fetch(&mut db, number, OpSpecId::ISTHMUS);
+            fetched = l1_block;
+            &fetched
+        };
         let admission = Admission {
             chain_id: self.rules.chain_id,
             gas_limit: self.rules.gas_limit,
-            nonce: account.map_or(0, |account| account.nonce),
-            balance: account.map_or(U256::ZERO, |account| account.balance),
-            is_contract: account.is_some_and(Account::is_contract),
-            l1_block: &l1_block,
+            l1_block,
             spec: OpSpecId::ISTHMUS,
         };
-        self.pool().add(tx, &admission)
+        let costs: Vec<_> = txs.iter().map(|tx| check(tx, &admission)).collect();
+        let mut pool = self.pool();
+        // The account is read under the pool's lock: a block that is published in between has told
+        // the pool of its transactions before or will after, never during.
+        let add = |(tx, cost): (&Arc<SignedTx>, Result<U256, PoolError>)| {
+            pool.add(Arc::clone(tx), cost?, |address| self.sender(address))
+        };
+        txs.iter().zip(costs).map(add).collect()
+    }
+
+    /// Lets transactions run: they are in the journal.
+    pub(crate) fn release<'a>(&self, txs: impl IntoIterator<Item = &'a Arc<SignedTx>>) {
+        let mut pool = self.pool();
+        txs.into_iter().for_each(|tx| pool.release(tx));
     }
 
     /// Tells subscribers that a transaction was acknowledged.
@@ -197,12 +242,8 @@ impl Chain {
         }
         drop(inner);
 
-        let state = self.tip().state;
-        let mut pool = self.pool();
-        for sender in published.iter().flat_map(|block| block.txs.iter().map(|tx| tx.signer())) {
-            pool.remove_below(sender, state.nonce(sender));
-        }
-        drop(pool);
+        let txs = published.iter().flat_map(|block| &block.txs);
+        self.pool().sealed(txs.map(|tx| (tx.signer(), tx.nonce())));
         for block in published {
             let _ = self.events.send(Event::Block(block));
         }

@@ -75,6 +75,7 @@ impl Chain {
             log: log.reader(),
             history_blocks,
             inner: RwLock::new(inner),
+            pending: RwLock::new(None),
             pool: Mutex::new(Pool::default()),
             events: broadcast::Sender::new(EVENTS_MAX),
         };

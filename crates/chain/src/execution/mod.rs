@@ -3,10 +3,15 @@
 //! Pure: takes a state and returns what would change. No clock, no disk, no pool.
 
 mod attributes;
-mod block;
 mod call;
+mod open;
+mod overlay;
+mod receipts;
 mod rules;
+mod sealed;
 
-pub(crate) use block::{BuiltBlock, CandidateTxs, SealedBlock, build_block};
 pub(crate) use call::{CallOutcome, Simulation};
+pub(crate) use open::{ExecutedBlock, NotIncluded, OpenBlock};
+pub(crate) use overlay::Overlay;
+pub(crate) use sealed::{BuiltBlock, SealedBlock};
 pub(crate) use rules::{FEE_VAULT, MESSAGE_PASSER, Rules};

@@ -7,7 +7,7 @@ use alloy_primitives::U256;
 use op_revm::{L1BlockInfo, OpSpecId};
 use revm::interpreter::gas::calculate_initial_tx_gas_for_tx;
 
-use super::{NONCE_GAP_MAX, error::PoolError};
+use super::error::PoolError;
 use crate::transaction::SignedTx;
 
 /// EIP-3860: twice the largest contract (EIP-170).
@@ -15,38 +15,34 @@ const INITCODE_BYTES_MAX: usize = 2 * 24_576;
 /// EIP-2718 type of a transaction that sets code (EIP-7702).
 const SET_CODE_TX_TYPE: u8 = 4;
 
-/// The sender's account, and the rules of the moment.
+/// The rules of the moment.
 pub(crate) struct Admission<'a> {
     pub(crate) chain_id: u64,
     pub(crate) gas_limit: u64,
-    /// The sender's nonce in the latest state.
-    pub(crate) nonce: u64,
-    /// The sender's balance in the latest state.
-    pub(crate) balance: U256,
-    /// Whether the sender has code that is not a delegation.
-    pub(crate) is_contract: bool,
-    /// L1 and operator fees in the latest state.
+    /// L1 and operator fees of the block that is being made.
     pub(crate) l1_block: &'a L1BlockInfo,
     pub(crate) spec: OpSpecId,
 }
 
-/// Checks everything that does not depend on what else is waiting. Returns the most that the
-/// transaction can cost its sender, with L1 and operator fees.
+/// The sender's account in the block that is being made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sender {
+    pub(crate) nonce: u64,
+    pub(crate) balance: U256,
+    /// Whether it has code that is not a delegation.
+    pub(crate) is_contract: bool,
+}
+
+/// Checks everything that depends neither on the sender's account nor on what else is waiting.
+/// Returns the most that the transaction can cost its sender, with L1 and operator fees.
 pub(crate) fn check(signed: &SignedTx, admission: &Admission<'_>) -> Result<U256, PoolError> {
     let tx = &signed.tx;
     // A legacy transaction may come without a chain id (before EIP-155): deterministic deployers.
     if let Some(have) = tx.chain_id().filter(|id| *id != admission.chain_id) {
         return Err(PoolError::ChainId { have, want: admission.chain_id });
     }
-    let (nonce, next) = (tx.nonce(), admission.nonce);
-    if nonce == u64::MAX {
+    if tx.nonce() == u64::MAX {
         return Err(PoolError::NonceMax);
-    }
-    if nonce < next {
-        return Err(PoolError::NonceTooLow { nonce, next });
-    }
-    if nonce - next > NONCE_GAP_MAX + super::SENDER_TXS_MAX as u64 {
-        return Err(PoolError::NonceTooHigh { nonce, next });
     }
     let gas = tx.gas_limit();
     if gas > admission.gas_limit {
@@ -65,9 +61,6 @@ pub(crate) fn check(signed: &SignedTx, admission: &Admission<'_>) -> Result<U256
     let minimum = intrinsic_gas(signed, admission.spec);
     if gas < minimum {
         return Err(PoolError::IntrinsicGas { gas, minimum });
-    }
-    if admission.is_contract {
-        return Err(PoolError::SenderIsContract(signed.sender()));
     }
     let mut l1_block = admission.l1_block.clone();
     l1_block.clear_tx_l1_cost();

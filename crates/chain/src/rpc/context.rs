@@ -1,6 +1,6 @@
 //! What the methods work on, and how they find blocks and states.
 
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex};
 
 use alloy_eips::{BlockId, BlockNumberOrTag, RpcBlockHash};
 use alloy_primitives::B256;
@@ -13,35 +13,28 @@ use super::{
     limits::CALLS_AT_ONCE_MAX,
 };
 use crate::{
-    BlockProduction,
     chain::{Chain, NoState},
     execution::SealedBlock,
-    producer::Command,
+    producer::Bell,
     state::State,
-    storage::JournalSender,
+    storage::Journal,
 };
 
 /// What the methods work on.
 pub(crate) struct Context {
     pub(crate) chain: Arc<Chain>,
-    pub(crate) journal: JournalSender,
-    pub(crate) commands: mpsc::Sender<Command>,
-    pub(crate) production: BlockProduction,
+    pub(crate) journal: Arc<Journal>,
+    pub(crate) bell: Bell,
     pub(super) filters: Mutex<Filters>,
     /// Bounds the calls that run at once.
     pub(super) calls: Semaphore,
 }
 
 impl Context {
-    pub(crate) fn new(
-        chain: Arc<Chain>,
-        journal: JournalSender,
-        commands: mpsc::Sender<Command>,
-        production: BlockProduction,
-    ) -> Self {
+    pub(crate) fn new(chain: Arc<Chain>, journal: Arc<Journal>, bell: Bell) -> Self {
         let filters = Mutex::new(Filters::default());
         let calls = Semaphore::new(CALLS_AT_ONCE_MAX);
-        Self { chain, journal, commands, production, filters, calls }
+        Self { chain, journal, bell, filters, calls }
     }
 
     /// The number that a tag stands for, or the number itself, whether that block exists or not.

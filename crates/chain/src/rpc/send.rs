@@ -14,7 +14,10 @@ use super::{
     error::{RpcResult, internal, not_included_in_time, refused},
     limits::{SEND_SYNC_TIMEOUT, SEND_SYNC_TIMEOUT_MAX},
 };
-use crate::{BlockProduction, chain::Event, producer::Command, transaction::SignedTx};
+use crate::{
+    chain::Event,
+    transaction::{DecodeError, SignedTx},
+};
 
 pub(super) fn register(module: &mut RpcModule<Context>) -> Result<(), RegisterMethodError> {
     module.register_async_method("eth_sendRawTransaction", |params, context, _| async move {
@@ -30,28 +33,49 @@ pub(super) fn register(module: &mut RpcModule<Context>) -> Result<(), RegisterMe
         },
     )?;
     module.register_method("txpool_status", |_, context, _| {
-        let state = context.chain.tip().state;
-        let (pending, queued) = context.chain.pool().status(|sender| state.nonce(sender));
-        json!({ "pending": U64::from(pending), "queued": U64::from(queued) })
+        let counts = context.chain.pool().counts();
+        json!({ "pending": U64::from(counts.pending), "queued": U64::from(counts.queued) })
     })?;
     Ok(())
 }
 
 /// Acknowledges a transaction once it is in the pool and in the journal.
 async fn send(context: &Context, encoded: Bytes) -> RpcResult<B256> {
-    let tx = Arc::new(SignedTx::decode(encoded).map_err(refused)?);
-    let hash = tx.hash();
-    context.chain.submit(Arc::clone(&tx)).map_err(refused)?;
-    if !context.journal.write(tx.encoded.clone()).await {
-        context.chain.pool().remove(&tx);
-        return Err(internal("the transaction could not be made durable: nothing was accepted"));
+    let decoded = SignedTx::decode(encoded).map(Arc::new);
+    send_all(context, vec![decoded]).await.pop().unwrap_or_else(|| Err(internal("no outcome")))
+}
+
+/// Acknowledges transactions once they are in the pool and in the journal: one write for all.
+pub(super) async fn send_all(
+    context: &Context,
+    decoded: Vec<Result<Arc<SignedTx>, DecodeError>>,
+) -> Vec<RpcResult<B256>> {
+    let valid: Vec<Arc<SignedTx>> = decoded.iter().flatten().cloned().collect();
+    let submitted = context.chain.submit(&valid);
+    let accepted: Vec<&Arc<SignedTx>> =
+        valid.iter().zip(&submitted).filter(|(_, done)| done.is_ok()).map(|(tx, _)| tx).collect();
+    let bytes: Vec<Bytes> = accepted.iter().map(|tx| tx.encoded.clone()).collect();
+    let journalled = if bytes.is_empty() { Ok(()) } else { context.journal.write(&bytes).await };
+    if journalled.is_ok() {
+        context.chain.release(accepted.iter().copied());
+        context.bell.ring();
+        for tx in accepted {
+            context.chain.announce_transaction(Arc::clone(tx));
+        }
+    } else {
+        let mut pool = context.chain.pool();
+        accepted.into_iter().for_each(|tx| pool.remove(tx));
     }
-    context.chain.announce_transaction(tx);
-    if context.production == BlockProduction::OnTransaction {
-        // If the producer has stopped there will be no block; the transaction is journalled.
-        let _ = context.commands.send(Command::TransactionArrived);
-    }
-    Ok(hash)
+    let mut submitted = submitted.into_iter();
+    let outcome = |decoded: Result<Arc<SignedTx>, DecodeError>| {
+        let tx = decoded.map_err(refused)?;
+        submitted.next().unwrap_or(Ok(())).map_err(refused)?;
+        journalled.as_ref().map_err(|reason| {
+            internal(format!("the transaction could not be made durable, and was not accepted: {reason}"))
+        })?;
+        Ok(tx.hash())
+    };
+    decoded.into_iter().map(outcome).collect()
 }
 
 async fn send_and_wait(

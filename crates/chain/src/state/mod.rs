@@ -13,7 +13,7 @@ use alloy_primitives::{Address, B256, Bytes, keccak256};
 use crate::trie::Trie;
 
 pub(crate) use account::Account;
-pub(crate) use diff::StateDiff;
+pub(crate) use diff::{AccountDiff, SlotDiff, StateDiff};
 pub(crate) use view::{BlockHashes, StateView};
 
 /// Every account after some block.

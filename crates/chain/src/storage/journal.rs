@@ -1,42 +1,56 @@
 //! Acknowledged transactions that are not in a block yet.
 //!
-//! One thread writes them. Those that arrive while it waits for the disk go into the next write
-//! together, so that the cost of making them durable is shared.
+//! A transaction is written before it is acknowledged, so it survives the end of the process whatever
+//! ends it. One thread makes what was written durable against a power cut too, many transactions at a
+//! time; [`JournalSync`] says whether an acknowledgement waits for that.
 
 use std::{
     fs,
     path::PathBuf,
-    sync::{Arc, mpsc},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
+    time::Duration,
 };
 
 use alloy_primitives::{B256, Bytes};
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 
 use super::{
     data_dir::DataDir,
     log::{AppendError, Log, LogKind},
 };
-use crate::Error;
+use crate::{Error, JournalSync};
 
 /// The journal's format.
 const JOURNAL: LogKind = LogKind { magic: *b"OLpool\0\0", version: 1 };
 /// The journal is rewritten with what is still waiting when it has grown to this.
 const JOURNAL_BYTES_MAX: u64 = 64 << 20;
-/// The most that go into one write.
-const GROUP_MAX: usize = 4096;
-/// Requests that may wait for the disk; beyond, senders are told to come back.
-const QUEUE_MAX: usize = 16_384;
+/// How long what was written may wait for its sync when nobody waits for it.
+const SYNC_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The transactions that are waiting, for rewriting the journal without the others.
-pub(crate) type LiveTransactions = Box<dyn Fn() -> Vec<Bytes> + Send>;
+pub(crate) type LiveTransactions = Box<dyn Fn() -> Vec<Bytes> + Send + Sync>;
 
-/// The journal before its thread is started.
+/// The journal. Shared by those who acknowledge transactions.
 pub(crate) struct Journal {
-    log: Log,
+    sync: JournalSync,
     path: PathBuf,
     genesis_hash: B256,
     data_dir: Arc<DataDir>,
+    inner: Mutex<Inner>,
+    /// Something was written, or the thread is to stop.
+    news: Condvar,
+    /// How many transactions are durable against a power cut.
+    synced: watch::Sender<u64>,
+}
+
+struct Inner {
+    log: Log,
+    /// Transactions written since the start.
+    written: u64,
+    /// Why nothing more can be written.
+    broken: Option<String>,
+    stop: bool,
 }
 
 impl Journal {
@@ -45,6 +59,7 @@ impl Journal {
     pub(crate) fn open(
         data_dir: Arc<DataDir>,
         genesis_hash: B256,
+        sync: JournalSync,
     ) -> Result<(Self, Vec<Bytes>), Error> {
         let path = data_dir.journal();
         let open = || {
@@ -67,56 +82,98 @@ impl Journal {
             }
             result => result?,
         };
-        Ok((Self { log, path, genesis_hash, data_dir }, transactions))
+        let inner = Mutex::new(Inner { log, written: 0, broken: None, stop: false });
+        let (news, synced) = (Condvar::new(), watch::Sender::new(0));
+        Ok((Self { sync, path, genesis_hash, data_dir, inner, news, synced }, transactions))
     }
 
-    /// Starts the thread that writes. `live` gives the transactions that a rewritten journal keeps.
-    pub(crate) fn start(
-        self,
-        live: LiveTransactions,
-    ) -> Result<(JournalSender, thread::JoinHandle<()>), Error> {
-        let (sender, requests) = mpsc::sync_channel(QUEUE_MAX);
-        let thread = thread::Builder::new()
-            .name("chain-journal".to_owned())
-            .spawn(move || self.run(&requests, &live))
-            .map_err(|error| Error::Internal(format!("cannot start a thread: {error}")))?;
-        Ok((JournalSender { requests: sender }, thread))
-    }
-
-    fn run(mut self, requests: &mpsc::Receiver<Message>, live: &LiveTransactions) {
-        self.rewrite(live);
-        while let Ok(first) = requests.recv() {
-            let group: Vec<Message> =
-                std::iter::once(first).chain(requests.try_iter().take(GROUP_MAX - 1)).collect();
-            let stop = group.iter().any(|message| matches!(message, Message::Stop));
-            let writes = || group.iter().filter_map(Message::write);
-            let payloads: Vec<Vec<u8>> = writes().map(|write| write.tx.to_vec()).collect();
-            let result = self.log.append(&payloads);
-            for write in group.into_iter().filter_map(Message::into_write) {
-                // A client that has gone does not wait for the answer.
-                let _ = write.done.send(result.is_ok());
+    /// Writes transactions; returns when they may be acknowledged.
+    ///
+    /// Errors: a description; none of them is in the journal then.
+    pub(crate) async fn write(&self, txs: &[Bytes]) -> Result<(), String> {
+        let written = {
+            let mut inner = self.lock();
+            if let Some(reason) = &inner.broken {
+                return Err(reason.clone());
             }
+            match inner.log.write(txs) {
+                Ok(_) => {}
+                Err(error @ AppendError::NotWritten(_)) => return Err(error.to_string()),
+                Err(error @ AppendError::Unknown(_)) => {
+                    return Err(inner.breaks(&error.to_string()));
+                }
+            }
+            inner.written += txs.len() as u64;
+            inner.written
+        };
+        self.news.notify_one();
+        match self.sync {
+            JournalSync::Background => Ok(()),
+            JournalSync::BeforeAcknowledging => {
+                let mut synced = self.synced.subscribe();
+                let durable = synced.wait_for(|synced| *synced >= written).await;
+                durable.map(drop).map_err(|_| "the journal has stopped".to_owned())?;
+                self.lock().broken.clone().map_or(Ok(()), Err)
+            }
+        }
+    }
+
+    /// Starts the thread that syncs. `live` gives the transactions that a rewritten journal keeps.
+    ///
+    /// Errors: [`Error::Internal`] if there can be no thread.
+    pub(crate) fn start(
+        self: &Arc<Self>,
+        live: LiveTransactions,
+    ) -> Result<thread::JoinHandle<()>, Error> {
+        let journal = Arc::clone(self);
+        thread::Builder::new()
+            .name("chain-journal".to_owned())
+            .spawn(move || journal.run(&live))
+            .map_err(|error| Error::Internal(format!("cannot start a thread: {error}")))
+    }
+
+    /// Ends the thread, after a last sync.
+    pub(crate) fn stop(&self) {
+        self.lock().stop = true;
+        self.news.notify_one();
+    }
+
+    fn run(&self, live: &LiveTransactions) {
+        self.rewrite(&mut self.lock(), live);
+        let mut synced = 0;
+        loop {
+            let mut inner = self.lock();
+            while inner.written == synced && !inner.stop {
+                inner = self.news.wait(inner).unwrap_or_else(PoisonError::into_inner);
+            }
+            let stop = inner.stop;
+            if inner.log.bytes() > JOURNAL_BYTES_MAX {
+                self.rewrite(&mut inner, live);
+            }
+            let (file, written) = (inner.log.file(), inner.written);
+            drop(inner);
+            if let Err(error) = file.sync() {
+                // The system may have dropped what was to be synced: nobody knows what is there.
+                let reason = self.lock().breaks(&format!("cannot make durable: {error}"));
+                tracing::error!(reason, path = %self.path.display(),
+                    "transactions are refused until the node is restarted");
+            }
+            synced = written;
+            self.synced.send_replace(synced);
             if stop {
                 return;
             }
-            match result {
-                Ok(_) if self.log.bytes() > JOURNAL_BYTES_MAX => self.rewrite(live),
-                Ok(_) => {}
-                Err(error @ AppendError::NotWritten(_)) => {
-                    tracing::error!(%error, path = %self.path.display(), "transactions refused");
-                }
-                Err(error @ AppendError::Unknown(_)) => {
-                    tracing::error!(%error, path = %self.path.display(),
-                        "transactions are refused until the node is restarted");
-                    return;
-                }
+            if self.sync == JournalSync::Background {
+                let waited =
+                    self.news.wait_timeout_while(self.lock(), SYNC_INTERVAL, |inner| !inner.stop);
+                drop(waited.unwrap_or_else(PoisonError::into_inner));
             }
         }
     }
 
     /// Replaces the journal by one that holds only what is still waiting. If that fails the old one
     /// stays, which is only longer.
-    fn rewrite(&mut self, live: &LiveTransactions) {
+    fn rewrite(&self, inner: &mut Inner, live: &LiveTransactions) {
         let payloads: Vec<Vec<u8>> = live().iter().map(|tx| tx.to_vec()).collect();
         let rewritten = (|| {
             let header = Log::file_header(JOURNAL, self.genesis_hash);
@@ -126,55 +183,19 @@ impl Journal {
             Log::open(Arc::new(file), self.path.clone(), JOURNAL, self.genesis_hash, ignore)
         })();
         match rewritten {
-            Ok(log) => self.log = log,
+            Ok(log) => inner.log = log,
             Err(error) => tracing::warn!(%error, "the journal could not be shortened"),
         }
     }
-}
 
-struct Write {
-    tx: Bytes,
-    done: oneshot::Sender<bool>,
-}
-
-enum Message {
-    Write(Write),
-    Stop,
-}
-
-impl Message {
-    fn write(&self) -> Option<&Write> {
-        match self {
-            Self::Write(write) => Some(write),
-            Self::Stop => None,
-        }
-    }
-
-    fn into_write(self) -> Option<Write> {
-        match self {
-            Self::Write(write) => Some(write),
-            Self::Stop => None,
-        }
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Hands transactions to the journal.
-#[derive(Clone)]
-pub(crate) struct JournalSender {
-    requests: mpsc::SyncSender<Message>,
-}
-
-impl JournalSender {
-    /// Whether `tx` is durable now. False if the disk refused it or too many are waiting.
-    pub(crate) async fn write(&self, tx: Bytes) -> bool {
-        let (done, written) = oneshot::channel();
-        let message = Message::Write(Write { tx, done });
-        self.requests.try_send(message).is_ok() && written.await.unwrap_or(false)
-    }
-
-    /// Ends the thread, after what was handed over before.
-    pub(crate) fn stop(&self) {
-        // If it has ended already there is nothing to do.
-        let _ = self.requests.send(Message::Stop);
+impl Inner {
+    /// Refuses everything from now on; returns the reason.
+    fn breaks(&mut self, reason: &str) -> String {
+        self.broken.get_or_insert_with(|| reason.to_owned()).clone()
     }
 }

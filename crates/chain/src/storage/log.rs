@@ -129,11 +129,21 @@ impl Log {
 
     /// Appends records and returns once they are durable, with the offset of each.
     pub(crate) fn append(&mut self, payloads: &[Vec<u8>]) -> Result<Vec<u64>, AppendError> {
+        let offsets = self.write(payloads)?;
+        // After a failed sync the system may have dropped the pages, and a second sync would succeed
+        // without having written them.
+        self.file.sync().map_err(AppendError::Unknown)?;
+        Ok(offsets)
+    }
+
+    /// Appends records and returns their offsets. They survive the process now, and a power cut only
+    /// after [`file`](Self::file) was synced.
+    pub(crate) fn write(&mut self, payloads: &[impl AsRef<[u8]>]) -> Result<Vec<u64>, AppendError> {
         let mut bytes = Vec::new();
         let mut offsets = Vec::with_capacity(payloads.len());
         for (sequence, payload) in (self.next_sequence..).zip(payloads) {
             offsets.push(self.end + bytes.len() as u64);
-            frame::encode(sequence, payload, &mut bytes);
+            frame::encode(sequence, payload.as_ref(), &mut bytes);
         }
         if let Err(error) = self.file.write_all_at(&bytes, self.end) {
             // What was written of it must not stay: a shorter record written over it later could
@@ -143,12 +153,14 @@ impl Log {
                 Err(error) => Err(AppendError::Unknown(error)),
             };
         }
-        // After a failed sync the system may have dropped the pages, and a second sync would succeed
-        // without having written them.
-        self.file.sync().map_err(AppendError::Unknown)?;
         self.end += bytes.len() as u64;
         self.next_sequence += payloads.len() as u64;
         Ok(offsets)
+    }
+
+    /// The file, for syncing it beside the writer.
+    pub(crate) fn file(&self) -> Arc<dyn LogFile> {
+        Arc::clone(&self.file)
     }
 
     /// Bytes in the file.

@@ -16,7 +16,7 @@ mod record;
 pub(crate) mod test_disk;
 
 pub(crate) use data_dir::DataDir;
-pub(crate) use journal::{Journal, JournalSender};
+pub(crate) use journal::Journal;
 pub(crate) use log::{AppendError, Log, LogKind, LogReader};
 pub(crate) use record::{decode_block, encode_block};
 

@@ -7,6 +7,7 @@ use std::{
 };
 
 use alloy_primitives::{B256, Bytes};
+use rayon::prelude::*;
 use tokio::sync::{oneshot, watch};
 
 use crate::{
@@ -110,8 +111,9 @@ fn genesis_hash(genesis: &Genesis) -> B256 {
 /// Puts journalled transactions back. Those that are in the chain by now are refused, as they should
 /// be.
 fn restore_pool(chain: &Chain, waiting: Vec<Bytes>) {
-    for encoded in waiting {
-        let restored = SignedTx::decode(encoded).map_err(|error| error.to_string()).and_then(|tx| {
+    let decoded: Vec<_> = waiting.into_par_iter().map(SignedTx::decode).collect();
+    for decoded in decoded {
+        let restored = decoded.map_err(|error| error.to_string()).and_then(|tx| {
             let tx = [Arc::new(tx)];
             let submitted = chain.submit(&tx).into_iter().collect::<Result<(), _>>();
             submitted.map_err(|error| error.to_string())?;

@@ -216,8 +216,9 @@ impl Chain {
 
     /// Tells subscribers that a transaction was acknowledged.
     pub(crate) fn announce_transaction(&self, tx: Arc<SignedTx>) {
-        // Nobody listening is no fault.
-        let _ = self.events.send(Event::Transaction(tx));
+        if self.events.receiver_count() > 0 {
+            let _ = self.events.send(Event::Transaction(tx));
+        }
     }
 
     /// News from now on.

@@ -79,9 +79,4 @@ impl Content {
     pub(crate) fn index(&self, hash: B256) -> Option<usize> {
         self.by_hash.get(&hash).copied()
     }
-
-    /// A transaction and its receipt.
-    pub(crate) fn tx(&self, index: usize) -> Option<(&Recovered<OpTxEnvelope>, &OpReceipt)> {
-        self.block.txs.get(index).zip(self.block.receipts.get(index))
-    }
 }

@@ -13,6 +13,8 @@
 mod admission;
 mod error;
 mod queue;
+#[cfg(test)]
+mod tests;
 
 use std::{
     cmp::Reverse,
@@ -234,11 +236,6 @@ impl Pool {
         self.senders
             .get(&sender)
             .map_or(account_nonce, |queue| queue.next + queue.run().count() as u64)
-    }
-
-    /// Whether something can run now.
-    pub(crate) fn has_ready(&self) -> bool {
-        !self.ready.is_empty()
     }
 
     /// Encoded bytes of every transaction, in the order in which they came.

@@ -10,7 +10,7 @@ use op_alloy_rpc_types::{OpTransactionReceipt, Transaction};
 use super::{
     context::Context,
     convert::{self, Detail, RpcBlock},
-    error::{RpcResult, internal},
+    error::{RpcResult, internal, invalid},
 };
 use crate::execution::SealedBlock;
 
@@ -83,7 +83,13 @@ pub(super) fn register(module: &mut RpcModule<Context>) -> Result<(), RegisterMe
         },
     )?;
     module.register_blocking_method("eth_getTransactionReceipt", |params, context, _| {
-        receipt(&context, params.sequence().next()?)
+        let mut params = params.sequence();
+        let hash = params.next()?;
+        match params.optional_next::<BlockNumberOrTag>()? {
+            None | Some(BlockNumberOrTag::Latest) => receipt(&context, hash),
+            Some(BlockNumberOrTag::Pending) => preconfirmed(&context, hash),
+            Some(_) => Err(invalid("a receipt is asked for at \"latest\" or at \"pending\"")),
+        }
     })?;
     Ok(())
 }
@@ -129,4 +135,16 @@ fn transaction_at(context: &Context, id: BlockId, index: U64) -> RpcResult<Optio
 /// The receipt of a transaction that is in a block.
 pub(super) fn receipt(context: &Context, hash: B256) -> RpcResult<Option<OpTransactionReceipt>> {
     Ok(find(context, hash)?.and_then(|(block, index)| convert::receipt(&block, index)))
+}
+
+/// The receipt of a transaction that is in a block or in the one that is being made. The latter has a
+/// block number but no block hash yet: zero stands for it.
+fn preconfirmed(context: &Context, hash: B256) -> RpcResult<Option<OpTransactionReceipt>> {
+    if let Some(pending) = context.chain.pending() {
+        let content = pending.content();
+        if let Some(index) = content.index(hash) {
+            return Ok(convert::receipt(&content.block, index));
+        }
+    }
+    receipt(context, hash)
 }

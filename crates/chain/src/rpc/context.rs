@@ -40,8 +40,8 @@ impl Context {
     /// The number that a tag stands for, or the number itself, whether that block exists or not.
     ///
     /// Every block is durable before it is announced and the embedded L1 has no reorganisations, so
-    /// `safe` and `finalized` are the latest block. `pending` is the latest block too: it is the one
-    /// whose state the next transactions will see.
+    /// `safe` and `finalized` are the latest block. `pending` is the latest block here; the methods that
+    /// know the block that is being made ask for it by name.
     pub(super) fn tag(&self, tag: BlockNumberOrTag) -> u64 {
         match tag {
             BlockNumberOrTag::Number(number) => number,
@@ -63,8 +63,14 @@ impl Context {
         }
     }
 
-    /// The block with this id, if it exists.
+    /// The block with this id, if it exists. The pending one is a copy of what it holds at this moment,
+    /// without roots and with a hash of zero.
     pub(super) fn block(&self, id: BlockId) -> RpcResult<Option<Arc<SealedBlock>>> {
+        if let BlockId::Number(BlockNumberOrTag::Pending) = id
+            && let Some(pending) = self.chain.pending()
+        {
+            return Ok(Some(Arc::new(pending.content().block.clone())));
+        }
         let Some(number) = self.number(id) else { return Ok(None) };
         self.chain.block(number).map_err(internal)
     }

@@ -8,6 +8,7 @@ mod call;
 mod context;
 mod convert;
 mod error;
+mod fast;
 mod fees;
 mod filters;
 mod l1_fields;
@@ -18,7 +19,7 @@ mod send;
 mod state;
 mod subscribe;
 
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use jsonrpsee::{
     RpcModule,
@@ -57,6 +58,8 @@ impl Listener {
 /// Starts answering.
 pub(crate) fn serve(listener: Listener, context: Context) -> Result<RpcServer, Error> {
     let Listener(listener, addr) = listener;
+    let context = Arc::new(context);
+    let fast = fast::FastSendLayer(Arc::clone(&context));
     let module = methods(context).map_err(|error| Error::Internal(error.to_string()))?;
     // Any page may read a development chain, and only signed transactions change it.
     let cors = CorsLayer::new().allow_origin(Any).allow_methods(Any).allow_headers(Any);
@@ -73,14 +76,14 @@ pub(crate) fn serve(listener: Listener, context: Context) -> Result<RpcServer, E
         .build();
     let server = Server::builder()
         .set_config(config)
-        .set_http_middleware(tower::ServiceBuilder::new().layer(cors))
+        .set_http_middleware(tower::ServiceBuilder::new().layer(cors).layer(fast))
         .build_from_tcp(listener)
         .map_err(|source| Error::Listen { addr, source })?;
     Ok(RpcServer { handle: server.start(module), addr })
 }
 
-fn methods(context: Context) -> Result<RpcModule<Context>, RegisterMethodError> {
-    let mut module = RpcModule::new(context);
+fn methods(context: Arc<Context>) -> Result<RpcModule<Context>, RegisterMethodError> {
+    let mut module = RpcModule::from_arc(context);
     node_info::register(&mut module)?;
     blocks::register(&mut module)?;
     state::register(&mut module)?;

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use alloy_primitives::{B256, Bytes, U64};
+use alloy_primitives::{B256, Bytes, U64, keccak256};
 use jsonrpsee::{RpcModule, core::RegisterMethodError};
 use op_alloy_rpc_types::OpTransactionReceipt;
 use serde_json::json;
@@ -14,10 +14,7 @@ use super::{
     error::{RpcResult, internal, not_included_in_time, refused},
     limits::{SEND_SYNC_TIMEOUT, SEND_SYNC_TIMEOUT_MAX},
 };
-use crate::{
-    chain::Event,
-    transaction::{DecodeError, SignedTx},
-};
+use crate::{chain::Event, pool::PoolError, transaction::SignedTx};
 
 pub(super) fn register(module: &mut RpcModule<Context>) -> Result<(), RegisterMethodError> {
     module.register_async_method("eth_sendRawTransaction", |params, context, _| async move {
@@ -41,14 +38,23 @@ pub(super) fn register(module: &mut RpcModule<Context>) -> Result<(), RegisterMe
 
 /// Acknowledges a transaction once it is in the pool and in the journal.
 async fn send(context: &Context, encoded: Bytes) -> RpcResult<B256> {
-    let decoded = SignedTx::decode(encoded).map(Arc::new);
+    let decoded = decode(context, encoded);
     send_all(context, vec![decoded]).await.pop().unwrap_or_else(|| Err(internal("no outcome")))
+}
+
+/// Decodes a transaction and recovers its sender, which costs more than everything else that happens
+/// to it. One that is in the pool already is known by its hash.
+pub(super) fn decode(context: &Context, encoded: Bytes) -> RpcResult<Arc<SignedTx>> {
+    if context.chain.pool().get(keccak256(&encoded)).is_some() {
+        return Err(refused(PoolError::AlreadyKnown));
+    }
+    SignedTx::decode(encoded).map(Arc::new).map_err(refused)
 }
 
 /// Acknowledges transactions once they are in the pool and in the journal: one write for all.
 pub(super) async fn send_all(
     context: &Context,
-    decoded: Vec<Result<Arc<SignedTx>, DecodeError>>,
+    decoded: Vec<RpcResult<Arc<SignedTx>>>,
 ) -> Vec<RpcResult<B256>> {
     let valid: Vec<Arc<SignedTx>> = decoded.iter().flatten().cloned().collect();
     let submitted = context.chain.submit(&valid);
@@ -67,8 +73,8 @@ pub(super) async fn send_all(
         accepted.into_iter().for_each(|tx| pool.remove(tx));
     }
     let mut submitted = submitted.into_iter();
-    let outcome = |decoded: Result<Arc<SignedTx>, DecodeError>| {
-        let tx = decoded.map_err(refused)?;
+    let outcome = |decoded: RpcResult<Arc<SignedTx>>| {
+        let tx = decoded?;
         submitted.next().unwrap_or(Ok(())).map_err(refused)?;
         journalled.as_ref().map_err(|reason| {
             internal(format!("the transaction could not be made durable, and was not accepted: {reason}"))

@@ -37,6 +37,9 @@ use crate::{
 const CATCH_UP_BATCH: u64 = 256;
 /// How long to wait before trying again when the disk refused a block.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// How long transactions may gather before they run. Waking this thread for each of them would cost
+/// more than running them.
+const GATHER: Duration = Duration::from_micros(500);
 /// Transactions that run before the clock and the commands are looked at again, and before the
 /// pending block shows them.
 const RUN_AT_ONCE: usize = 64;
@@ -82,8 +85,9 @@ pub(crate) struct Commands {
 }
 
 impl Commands {
-    /// The next command, or `None` if none came within `timeout` (`None`: however long it takes).
-    fn next(&self, timeout: Option<Duration>) -> Option<Command> {
+    /// The next command, or `None` if none came within `timeout` (`None`: however long it takes). News
+    /// of transactions are held back for `gather`, so that more of them come together.
+    fn next(&self, timeout: Option<Duration>, gather: Duration) -> Option<Command> {
         let command = match timeout {
             Some(timeout) => match self.receiver.recv_timeout(timeout) {
                 Ok(command) => command,
@@ -93,6 +97,9 @@ impl Commands {
             None => self.receiver.recv().unwrap_or(Command::Stop),
         };
         if matches!(command, Command::TransactionArrived) {
+            if !gather.is_zero() {
+                std::thread::sleep(gather.min(timeout.unwrap_or(gather)));
+            }
             // Before the pool is looked at: what comes later rings again.
             self.rung.store(false, Ordering::Release);
         }
@@ -149,7 +156,7 @@ impl Producer {
         if missed > 0 {
             // In batches, so that a stop is not kept waiting.
             self.extend_empty(missed.min(CATCH_UP_BATCH))?;
-            return match self.commands.next(Some(Duration::ZERO)) {
+            return match self.commands.next(Some(Duration::ZERO), Duration::ZERO) {
                 Some(Command::Stop) => Err(End::Stopped),
                 Some(Command::Mine(done)) => self.fill(vec![done]),
                 Some(Command::TransactionArrived) | None => Ok(()),
@@ -181,7 +188,8 @@ impl Producer {
                 return self.seal(opened, waiting);
             }
             let timeout = if ran < RUN_AT_ONCE { left } else { Some(Duration::ZERO) };
-            match self.commands.next(timeout) {
+            let gather = if eager { Duration::ZERO } else { GATHER };
+            match self.commands.next(timeout, gather) {
                 Some(Command::Stop) => return Err(End::Stopped),
                 Some(Command::Mine(done)) => waiting.push(done),
                 Some(Command::TransactionArrived) | None => {}
@@ -285,7 +293,7 @@ impl Producer {
                 Ok(offsets) => break offsets,
                 Err(AppendError::NotWritten(error)) => {
                     tracing::error!(%error, "the disk refused a block; trying again");
-                    match self.commands.next(Some(RETRY_AFTER)) {
+                    match self.commands.next(Some(RETRY_AFTER), Duration::ZERO) {
                         Some(Command::Stop) => return Err(End::Stopped),
                         Some(Command::Mine(done)) => {
                             let reason = format!("the disk refuses blocks: {error}");

@@ -2,9 +2,7 @@
 
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
-use alloy_consensus::transaction::Recovered;
 use alloy_primitives::{B256, U256, map::B256Map};
-use op_alloy_consensus::{OpReceipt, OpTxEnvelope};
 use op_revm::{L1BlockInfo, OpSpecId};
 
 use crate::execution::{OpenBlock, Overlay, SealedBlock};

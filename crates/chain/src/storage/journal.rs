@@ -48,6 +48,8 @@ struct Inner {
     log: Log,
     /// Transactions written since the start.
     written: u64,
+    /// Those of them that were synced.
+    synced: u64,
     /// Why nothing more can be written.
     broken: Option<String>,
     stop: bool,
@@ -82,7 +84,7 @@ impl Journal {
             }
             result => result?,
         };
-        let inner = Mutex::new(Inner { log, written: 0, broken: None, stop: false });
+        let inner = Mutex::new(Inner { log, written: 0, synced: 0, broken: None, stop: false });
         let (news, synced) = (Condvar::new(), watch::Sender::new(0));
         Ok((Self { sync, path, genesis_hash, data_dir, inner, news, synced }, transactions))
     }
@@ -103,10 +105,13 @@ impl Journal {
                     return Err(inner.breaks(&error.to_string()));
                 }
             }
+            let idle = inner.written == inner.synced;
             inner.written += txs.len() as u64;
+            if idle || self.sync == JournalSync::BeforeAcknowledging {
+                self.news.notify_one();
+            }
             inner.written
         };
-        self.news.notify_one();
         match self.sync {
             JournalSync::Background => Ok(()),
             JournalSync::BeforeAcknowledging => {
@@ -140,10 +145,9 @@ impl Journal {
 
     fn run(&self, live: &LiveTransactions) {
         self.rewrite(&mut self.lock(), live);
-        let mut synced = 0;
         loop {
             let mut inner = self.lock();
-            while inner.written == synced && !inner.stop {
+            while inner.written == inner.synced && !inner.stop {
                 inner = self.news.wait(inner).unwrap_or_else(PoisonError::into_inner);
             }
             let stop = inner.stop;
@@ -158,8 +162,8 @@ impl Journal {
                 tracing::error!(reason, path = %self.path.display(),
                     "transactions are refused until the node is restarted");
             }
-            synced = written;
-            self.synced.send_replace(synced);
+            self.lock().synced = written;
+            self.synced.send_replace(written);
             if stop {
                 return;
             }

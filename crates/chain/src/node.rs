@@ -4,6 +4,7 @@ use std::{
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError, mpsc},
     thread,
+    time::Duration,
 };
 
 use alloy_primitives::{B256, Bytes};
@@ -69,6 +70,8 @@ fn open(config: &Config, genesis: Genesis) -> Result<Opened, Error> {
         clock: Box::new(clock),
         production: config.block_production,
         commands: receiver,
+        ahead: Duration::ZERO,
+        skip: 0,
     };
     Ok(Opened { chain, producer, commands, bell, journal: Arc::new(journal), data_dir })
 }

@@ -12,6 +12,6 @@ mod sealed;
 
 pub(crate) use call::{CallOutcome, Simulation};
 pub(crate) use open::{ExecutedBlock, NotIncluded, OpenBlock};
-pub(crate) use overlay::Overlay;
+pub(crate) use overlay::{Edit, Overlay};
 pub(crate) use sealed::{BuiltBlock, SealedBlock};
 pub(crate) use rules::{FEE_VAULT, MESSAGE_PASSER, Rules};

@@ -71,7 +71,8 @@ pub(crate) struct ExecutedBlock {
 
 impl OpenBlock {
     /// Opens the block after `parent`, whose state is `base`: its first transaction is the L1
-    /// attributes deposit for `origin`.
+    /// attributes deposit for `origin`. `timestamp` is the parent's plus one on every chain that is derived
+    /// from an L1.
     ///
     /// Errors: a description, if there can be no such block.
     pub(crate) fn begin(
@@ -79,6 +80,7 @@ impl OpenBlock {
         parent: &SealedBlock,
         base: StateView,
         origin: &L1Origin,
+        timestamp: u64,
     ) -> Result<Self, String> {
         let header = Header {
             parent_hash: parent.hash,
@@ -86,8 +88,7 @@ impl OpenBlock {
             beneficiary: FEE_VAULT,
             number: parent.number() + 1,
             gas_limit: rules.gas_limit,
-            // Derivation from L1 fixes this: never the wall clock.
-            timestamp: parent.header.timestamp + 1,
+            timestamp,
             extra_data: rules.extra_data.clone(),
             mix_hash: origin.prev_randao,
             base_fee_per_gas: Some(rules.next_base_fee(&parent.header)),
@@ -362,8 +363,9 @@ mod tests {
                 txs.push(Arc::new(signed(&keys[sender], nonce, to, value, input.into())));
             }
             let view = StateView { state: state.clone(), hashes: BlockHashes::default() };
-            let origin = l1.origin(parent.header.timestamp + 1);
-            let mut open = OpenBlock::begin(&rules, &parent, view, &origin).unwrap();
+            let timestamp = parent.header.timestamp + 1;
+            let origin = l1.origin(timestamp);
+            let mut open = OpenBlock::begin(&rules, &parent, view, &origin, timestamp).unwrap();
             for tx in &txs {
                 open.execute(tx).unwrap();
             }

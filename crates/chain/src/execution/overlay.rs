@@ -46,19 +46,7 @@ impl Changes {
             if !account.is_touched() {
                 continue;
             }
-            let changed = match self.accounts.entry(address) {
-                Entry::Occupied(entry) => entry.into_mut(),
-                Entry::Vacant(entry) => {
-                    let Ok(before) = base.basic_ref(address);
-                    let now = before.clone();
-                    entry.insert(Changed {
-                        before,
-                        now,
-                        storage_cleared: false,
-                        storage: U256Map::default(),
-                    })
-                }
-            };
+            let changed = self.account(base, address);
             // EIP-161: an account that was touched and is empty does not exist.
             if account.is_selfdestructed() || account.is_empty() {
                 changed.now = None;
@@ -74,6 +62,18 @@ impl Changes {
                 changed.storage.insert(*slot, value.present_value());
             }
             changed.now = Some(account.info);
+        }
+    }
+
+    fn account(&mut self, base: &StateView, address: Address) -> &mut Changed {
+        match self.accounts.entry(address) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let Ok(before) = base.basic_ref(address);
+                let now = before.clone();
+                let storage = U256Map::default();
+                entry.insert(Changed { before, now, storage_cleared: false, storage })
+            }
         }
     }
 
@@ -130,6 +130,15 @@ impl Changed {
     }
 }
 
+/// What a development chain may do to an account outside any transaction.
+#[derive(Clone, Debug)]
+pub(crate) enum Edit {
+    Balance(U256),
+    Nonce(u64),
+    Code(Bytecode),
+    Storage(U256, U256),
+}
+
 /// The state as it is inside an open block. Cheap to clone; clones see the same changes.
 #[derive(Clone, Debug)]
 pub(crate) struct Overlay {
@@ -147,6 +156,20 @@ impl Overlay {
     pub(crate) fn frozen(&self) -> Self {
         let changes = Arc::new(RwLock::new(self.read().clone()));
         Self { base: self.base.clone(), changes }
+    }
+
+    /// Changes an account as no transaction could.
+    pub(crate) fn edit(&self, address: Address, edit: Edit) {
+        let mut changes = self.changes.write().unwrap_or_else(PoisonError::into_inner);
+        let changed = changes.account(&self.base, address);
+        match edit {
+            Edit::Storage(slot, value) => drop(changed.storage.insert(slot, value)),
+            Edit::Balance(balance) => changed.now.get_or_insert_default().balance = balance,
+            Edit::Nonce(nonce) => changed.now.get_or_insert_default().nonce = nonce,
+            Edit::Code(code) => drop(changed.now.get_or_insert_default().set_code(code)),
+        }
+        // An account with storage exists.
+        changed.now.get_or_insert_default();
     }
 
     /// What the block did so far.

@@ -7,22 +7,19 @@
 //! ```
 //!
 //! **Invariant:** a block that was published is durable.
-//! **Invariant:** a block's timestamp is its parent's plus one.
+//! **Invariant:** a block's timestamp is its parent's plus one, unless a development chain's time is moved.
 //! **Invariant:** what was shown in the pending block is in the next block, unless the node stops
 //! before.
 
-use std::{
-    collections::HashSet,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-        mpsc,
-    },
-    time::Duration,
-};
+mod commands;
+mod dev;
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use revm::DatabaseRef;
-use tokio::sync::oneshot;
+
+pub(crate) use commands::{Bell, Command, Commands, Done, commands};
+pub(crate) use dev::DevAction;
 
 use crate::{
     BlockProduction, Error,
@@ -44,69 +41,6 @@ const GATHER: Duration = Duration::from_micros(500);
 /// pending block shows them.
 const RUN_AT_ONCE: usize = 64;
 
-/// What others ask of the producer.
-pub(crate) enum Command {
-    /// Make a block now and say how it went.
-    Mine(oneshot::Sender<Result<(), Error>>),
-    /// Something can run.
-    TransactionArrived,
-    /// End, without the block that is being made: what is in it stays in the journal.
-    Stop,
-}
-
-/// Tells the producer that something can run. Many tell it at once; it hears it once.
-#[derive(Clone)]
-pub(crate) struct Bell {
-    commands: mpsc::Sender<Command>,
-    rung: Arc<AtomicBool>,
-}
-
-impl Bell {
-    /// If the producer has stopped nothing will run; what was acknowledged is in the journal.
-    pub(crate) fn ring(&self) {
-        if !self.rung.swap(true, Ordering::AcqRel) {
-            let _ = self.commands.send(Command::TransactionArrived);
-        }
-    }
-}
-
-/// Commands, from both ends.
-pub(crate) fn commands() -> (mpsc::Sender<Command>, Bell, Commands) {
-    let (sender, receiver) = mpsc::channel();
-    let rung = Arc::new(AtomicBool::new(false));
-    let bell = Bell { commands: sender.clone(), rung: Arc::clone(&rung) };
-    (sender, bell, Commands { receiver, rung })
-}
-
-/// The producer's end of its commands.
-pub(crate) struct Commands {
-    receiver: mpsc::Receiver<Command>,
-    rung: Arc<AtomicBool>,
-}
-
-impl Commands {
-    /// The next command, or `None` if none came within `timeout` (`None`: however long it takes). News
-    /// of transactions are held back for `gather`, so that more of them come together.
-    fn next(&self, timeout: Option<Duration>, gather: Duration) -> Option<Command> {
-        let command = match timeout {
-            Some(timeout) => match self.receiver.recv_timeout(timeout) {
-                Ok(command) => command,
-                Err(mpsc::RecvTimeoutError::Timeout) => return None,
-                Err(mpsc::RecvTimeoutError::Disconnected) => Command::Stop,
-            },
-            None => self.receiver.recv().unwrap_or(Command::Stop),
-        };
-        if matches!(command, Command::TransactionArrived) {
-            if !gather.is_zero() {
-                std::thread::sleep(gather.min(timeout.unwrap_or(gather)));
-            }
-            // Before the pool is looked at: what comes later rings again.
-            self.rung.store(false, Ordering::Release);
-        }
-        Some(command)
-    }
-}
-
 /// Extends the chain. Owns the block log.
 pub(crate) struct Producer {
     pub(crate) chain: Arc<Chain>,
@@ -115,6 +49,10 @@ pub(crate) struct Producer {
     pub(crate) clock: Box<dyn Clock>,
     pub(crate) production: BlockProduction,
     pub(crate) commands: Commands,
+    /// How far a development chain's time was moved ahead of the wall clock.
+    pub(crate) ahead: Duration,
+    /// Seconds that the next block leaves out. Zero but on a development chain.
+    pub(crate) skip: u64,
 }
 
 /// Why the producer ends.
@@ -124,9 +62,6 @@ enum End {
     /// Nothing more can be added.
     Fault(Error),
 }
-
-/// Those who wait for the block that is being made.
-type Waiting = Vec<oneshot::Sender<Result<(), Error>>>;
 
 /// A block that is being made.
 struct Opened {
@@ -159,6 +94,11 @@ impl Producer {
             return match self.commands.next(Some(Duration::ZERO), Duration::ZERO) {
                 Some(Command::Stop) => Err(End::Stopped),
                 Some(Command::Mine(done)) => self.fill(vec![done]),
+                Some(Command::Dev(_, done)) => {
+                    let reason = "the chain is catching up with the clock: try again in a moment";
+                    let _ = done.send(Err(Error::Internal(reason.to_owned())));
+                    Ok(())
+                }
                 Some(Command::TransactionArrived) | None => Ok(()),
             };
         }
@@ -170,12 +110,17 @@ impl Producer {
         if self.production == BlockProduction::Manual {
             return 0;
         }
-        let behind = self.clock.now().as_secs().saturating_sub(self.chain.head().header.timestamp);
+        let behind = self.now().as_secs().saturating_sub(self.chain.head().header.timestamp);
         behind.saturating_sub(1)
     }
 
+    /// The chain's idea of the present.
+    fn now(&self) -> Duration {
+        self.clock.now() + self.ahead
+    }
+
     /// One block with what comes while it is open.
-    fn fill(&mut self, mut waiting: Waiting) -> Result<(), End> {
+    fn fill(&mut self, mut waiting: Vec<Done>) -> Result<(), End> {
         let mut opened = self.open()?;
         loop {
             let manual = self.production == BlockProduction::Manual;
@@ -192,6 +137,17 @@ impl Producer {
             match self.commands.next(timeout, gather) {
                 Some(Command::Stop) => return Err(End::Stopped),
                 Some(Command::Mine(done)) => waiting.push(done),
+                Some(Command::Dev(action, done)) => match self.act(action, &opened) {
+                    dev::Then::Seal => waiting.push(done),
+                    dev::Then::Reopen => {
+                        let _ = done.send(Ok(()));
+                        return if opened.block.is_empty() {
+                            Ok(())
+                        } else {
+                            self.seal(opened, waiting)
+                        };
+                    }
+                },
                 Some(Command::TransactionArrived) | None => {}
             }
         }
@@ -201,24 +157,28 @@ impl Producer {
     fn left(&self, opened: &Opened) -> Option<Duration> {
         (self.production != BlockProduction::Manual).then(|| {
             let due = Duration::from_secs(opened.block.header().timestamp);
-            due.saturating_sub(self.clock.now())
+            due.saturating_sub(self.now())
         })
     }
 
     /// Opens the next block and shows it as pending.
     fn open(&mut self) -> Result<Opened, End> {
         let tip = self.chain.tip();
-        let block = self.begin(&tip)?;
+        let skip = std::mem::take(&mut self.skip);
+        let block = self.begin(&tip, skip)?;
         self.chain.pool().begin_block(block.header().base_fee_per_gas.unwrap_or_default());
         let shown = Arc::new(Pending::new(&block));
         self.chain.set_pending(Arc::clone(&shown));
         Ok(Opened { tip, block, shown })
     }
 
-    fn begin(&self, tip: &Tip) -> Result<OpenBlock, End> {
-        let origin = self.l1.origin(tip.block.header.timestamp + 1);
+    /// Begins the block after `tip`, `skip` seconds later than it would be.
+    fn begin(&self, tip: &Tip, skip: u64) -> Result<OpenBlock, End> {
+        // Derivation from L1 fixes this: never the wall clock.
+        let timestamp = tip.block.header.timestamp + 1 + skip;
+        let origin = self.l1.origin(timestamp);
         let view = self.chain.view(tip.state.clone());
-        OpenBlock::begin(&self.chain.rules, &tip.block, view, &origin)
+        OpenBlock::begin(&self.chain.rules, &tip.block, view, &origin, timestamp)
             .map_err(|reason| fault(tip.block.number() + 1, reason))
     }
 
@@ -257,7 +217,7 @@ impl Producer {
     }
 
     /// Ends the block, makes it durable and public, and tells those who wait.
-    fn seal(&mut self, opened: Opened, waiting: Waiting) -> Result<(), End> {
+    fn seal(&mut self, opened: Opened, waiting: Vec<Done>) -> Result<(), End> {
         let number = opened.block.header().number;
         let executed = opened.block.finish().map_err(|reason| fault(number, reason))?;
         let built = build(&opened.tip, executed);
@@ -274,7 +234,7 @@ impl Producer {
         let mut tip = self.chain.tip();
         let mut built = Vec::new();
         for _ in 0..count {
-            let open = self.begin(&tip)?;
+            let open = self.begin(&tip, 0)?;
             let number = open.header().number;
             let next = build(&tip, open.finish().map_err(|reason| fault(number, reason))?);
             self.chain.record_hash(&next.block);
@@ -295,7 +255,7 @@ impl Producer {
                     tracing::error!(%error, "the disk refused a block; trying again");
                     match self.commands.next(Some(RETRY_AFTER), Duration::ZERO) {
                         Some(Command::Stop) => return Err(End::Stopped),
-                        Some(Command::Mine(done)) => {
+                        Some(Command::Mine(done) | Command::Dev(_, done)) => {
                             let reason = format!("the disk refuses blocks: {error}");
                             let _ = done.send(Err(Error::Internal(reason)));
                         }
@@ -331,7 +291,12 @@ fn fault(number: u64, reason: String) -> End {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicU64;
+    use std::sync::{
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    };
+
+    use tokio::sync::oneshot;
 
     use super::*;
     use crate::{
@@ -382,6 +347,8 @@ mod tests {
             clock: Box::new(clock.clone()),
             production,
             commands,
+            ahead: Duration::ZERO,
+            skip: 0,
         };
         Rig { producer, commands: sender, clock, disk, _dir: dir }
     }

@@ -50,6 +50,8 @@ pub(super) async fn send_all(
     context: &Context,
     decoded: Vec<Result<Arc<SignedTx>, DecodeError>>,
 ) -> Vec<RpcResult<B256>> {
+    let metrics = &context.chain.metrics;
+    metrics.txs_received(decoded.len());
     let valid: Vec<Arc<SignedTx>> = decoded.iter().flatten().cloned().collect();
     let submitted = context.chain.submit(&valid);
     let accepted: Vec<&Arc<SignedTx>> =
@@ -68,10 +70,14 @@ pub(super) async fn send_all(
     }
     let mut submitted = submitted.into_iter();
     let outcome = |decoded: Result<Arc<SignedTx>, DecodeError>| {
-        let tx = decoded.map_err(refused)?;
-        submitted.next().unwrap_or(Ok(())).map_err(refused)?;
+        let tx = decoded.inspect_err(|_| metrics.tx_refused("malformed")).map_err(refused)?;
+        let taken = submitted.next().unwrap_or(Ok(()));
+        taken.inspect_err(|error| metrics.tx_refused(error.label())).map_err(refused)?;
         journalled.as_ref().map_err(|reason| {
-            internal(format!("the transaction could not be made durable, and was not accepted: {reason}"))
+            metrics.tx_refused("not_durable");
+            internal(format!(
+                "the transaction could not be made durable, and was not accepted: {reason}"
+            ))
         })?;
         Ok(tx.hash())
     };

@@ -31,6 +31,22 @@ pub struct Config {
     pub history_blocks: u64,
     /// What an acknowledged transaction survives at once. Default: the end of the process.
     pub journal_sync: JournalSync,
+    /// A development chain: methods that exist for development only are answered, and pages of any
+    /// origin may call unless `cors_origins` lists some. Default: false.
+    pub dev: bool,
+    /// Lets a development chain listen on an address that other machines reach, although everybody
+    /// has its keys. Default: false.
+    pub dev_public: bool,
+    /// Names, beside localhost and every IP address, that requests may call the RPC server and the
+    /// metrics by: host names without a port, or `*` for any. Others are refused with status 403, so
+    /// that no web page reaches the node through a name of its own (DNS rebinding). Default: none.
+    pub allowed_hosts: Vec<String>,
+    /// Origins whose pages may call from a browser, such as `https://app.example`, or `*` for any.
+    /// Default: none; on a development chain any.
+    pub cors_origins: Vec<String>,
+    /// Address of `/metrics` (Prometheus), `/health` and `/ready`. Port 0 takes any free port.
+    /// Default: absent, and not served.
+    pub metrics_addr: Option<SocketAddr>,
 }
 
 impl Default for Config {
@@ -48,6 +64,11 @@ impl Config {
             block_production: BlockProduction::default(),
             history_blocks: DEFAULT_HISTORY_BLOCKS,
             journal_sync: JournalSync::default(),
+            dev: false,
+            dev_public: false,
+            allowed_hosts: Vec::new(),
+            cors_origins: Vec::new(),
+            metrics_addr: None,
         }
     }
 }

@@ -8,13 +8,13 @@ use alloy_primitives::B256;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Another program listens on the RPC address.
-    #[error("{addr} is already in use: stop the other program or choose another RPC address")]
+    /// Another program listens on the RPC or the metrics address.
+    #[error("{addr} is already in use: stop the other program or choose another address")]
     PortInUse {
         /// The address that was asked for.
         addr: SocketAddr,
     },
-    /// The RPC address could not be bound for another reason.
+    /// An address could not be bound for another reason.
     #[error("cannot listen on {addr}: {source}")]
     Listen {
         /// The address that was asked for.
@@ -85,6 +85,18 @@ pub enum Error {
         action: &'static str,
         /// The system's reason.
         source: io::Error,
+    },
+    /// A setting has a value that it cannot have.
+    #[error("invalid configuration: {0}")]
+    InvalidConfig(String),
+    /// A development chain would be open to other machines.
+    #[error(
+        "{addr} can be reached from other machines, and everybody has the keys of a development \
+        chain: listen on 127.0.0.1, or allow it with the setting dev_public"
+    )]
+    DevOnPublicAddress {
+        /// The RPC address that was asked for.
+        addr: SocketAddr,
     },
     /// The genesis cannot begin a chain.
     #[error("invalid genesis: {0}")]

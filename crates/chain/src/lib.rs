@@ -27,6 +27,7 @@ mod error;
 mod execution;
 mod genesis;
 mod l1;
+mod metrics;
 mod node;
 mod pool;
 mod producer;

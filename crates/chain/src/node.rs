@@ -17,8 +17,9 @@ use crate::{
     clock::{Clock, SystemClock},
     execution::SealedBlock,
     l1::EmbeddedL1,
+    metrics::{Metrics, Monitor, MonitorListener},
     producer::{Bell, Command, Producer, commands},
-    rpc::{self, Context, Listener, RpcServer},
+    rpc::{self, Access, Context, Listener, RpcServer},
     storage::{DataDir, Journal},
     transaction::SignedTx,
 };
@@ -33,11 +34,19 @@ impl Node {
     ///
     /// Errors: [`Error`], each variant with what to do about it.
     pub async fn start(config: Config, genesis: Genesis) -> Result<Handle, Error> {
+        let access = Access::new(&config)?;
         // First, so that a port that is taken costs no recovery.
         let listener = Listener::bind(config.rpc_addr)?;
-        let runtime = tokio::task::spawn_blocking(move || open(&config, genesis));
+        let metrics = Arc::new(Metrics::default());
+        let monitor = config.metrics_addr.map(|addr| {
+            let listener = MonitorListener::bind(addr)?;
+            let (metrics, hosts) = (Arc::clone(&metrics), access.hosts());
+            Monitor::start(listener, metrics, hosts, config.block_production)
+        });
+        let monitor = monitor.transpose()?;
+        let runtime = tokio::task::spawn_blocking(move || open(&config, genesis, metrics));
         let opened = runtime.await.map_err(|error| Error::Internal(error.to_string()))??;
-        opened.start(listener)
+        opened.start(listener, access, monitor)
     }
 }
 
@@ -51,13 +60,15 @@ struct Opened {
     data_dir: Arc<DataDir>,
 }
 
-fn open(config: &Config, genesis: Genesis) -> Result<Opened, Error> {
+fn open(config: &Config, genesis: Genesis, metrics: Arc<Metrics>) -> Result<Opened, Error> {
     genesis.check()?;
     let data_dir = Arc::new(DataDir::open(&config.data_dir)?);
     let clock = SystemClock;
     let genesis = settle_genesis(&data_dir, genesis, &clock)?;
     let timestamp = genesis.timestamp.unwrap_or_default();
-    let recovered = Chain::recover(&data_dir, &genesis, timestamp, config.history_blocks)?;
+    let mut recovered = Chain::recover(&data_dir, &genesis, timestamp, config.history_blocks)?;
+    metrics.log_opened(recovered.log.bytes());
+    recovered.chain.metrics = metrics;
     let chain = Arc::new(recovered.chain);
     let (journal, waiting) =
         Journal::open(Arc::clone(&data_dir), chain.genesis_hash, config.journal_sync)?;
@@ -130,14 +141,27 @@ fn restore_pool(chain: &Chain, waiting: Vec<Bytes>) {
 }
 
 impl Opened {
-    fn start(self, listener: Listener) -> Result<Handle, Error> {
+    fn start(
+        self,
+        listener: Listener,
+        access: Access,
+        monitor: Option<Monitor>,
+    ) -> Result<Handle, Error> {
         let Self { chain, producer, commands, bell, journal, data_dir } = self;
         let live = Arc::clone(&chain);
         let journal_thread = journal.start(Box::new(move || live.pool().encoded()))?;
         let context = Context::new(Arc::clone(&chain), Arc::clone(&journal), bell);
-        let server = rpc::serve(listener, context)?;
+        let server = rpc::serve(listener, access, context)?;
 
         let (status, watching) = watch::channel(Status::Running);
+        if let Some(monitor) = &monitor {
+            monitor.running(Arc::clone(&chain), watching.clone());
+        }
+        let head = Head::from(&*chain.head());
+        tracing::info!(
+            chain_id = chain.rules.chain_id, block = head.number, hash = %head.hash,
+            rpc = %server.addr, "the node runs"
+        );
         let server_handle = server.handle.clone();
         let producer_thread = thread::Builder::new()
             .name("chain-producer".to_owned())
@@ -162,15 +186,24 @@ impl Opened {
             })
             .map_err(|error| Error::Internal(format!("cannot start a thread: {error}")))?;
         let threads = Mutex::new(Some(producer_thread));
-        Ok(Handle { inner: Arc::new(Inner { chain, server, commands, watching, threads }) })
+        Ok(Handle {
+            inner: Arc::new(Inner { chain, server, monitor, commands, watching, threads }),
+        })
     }
 }
 
+/// Whether a node runs.
 #[derive(Clone)]
-enum Status {
+pub(crate) enum Status {
     Running,
     Stopped,
     Failed(Arc<Error>),
+}
+
+impl Status {
+    pub(crate) fn is_running(&self) -> bool {
+        matches!(self, Self::Running)
+    }
 }
 
 /// A block that is durable.
@@ -199,6 +232,7 @@ pub struct Handle {
 struct Inner {
     chain: Arc<Chain>,
     server: RpcServer,
+    monitor: Option<Monitor>,
     commands: mpsc::Sender<Command>,
     watching: watch::Receiver<Status>,
     threads: Mutex<Option<thread::JoinHandle<()>>>,
@@ -218,6 +252,11 @@ impl Handle {
     /// Address of the RPC server, with the port that was chosen if 0 was asked for.
     pub fn rpc_addr(&self) -> SocketAddr {
         self.inner.server.addr
+    }
+
+    /// Where `/metrics`, `/health` and `/ready` are, if they are served.
+    pub fn metrics_url(&self) -> Option<String> {
+        self.inner.monitor.as_ref().map(|monitor| format!("http://{}", monitor.addr()))
     }
 
     /// EIP-155 chain id.
@@ -250,7 +289,7 @@ impl Handle {
     /// Errors: [`Error::Fault`] if it stopped because it could not go on.
     pub async fn stopped(&self) -> Result<(), Error> {
         let mut watching = self.inner.watching.clone();
-        let status = watching.wait_for(|status| !matches!(status, Status::Running)).await;
+        let status = watching.wait_for(|status| !status.is_running()).await;
         match status.map(|status| status.clone()) {
             Ok(Status::Failed(error)) => Err(Error::Fault(error)),
             Ok(Status::Running | Status::Stopped) | Err(_) => Ok(()),
@@ -271,6 +310,13 @@ impl Handle {
                 return Err(Error::Internal("a thread of the node panicked".to_owned()));
             }
         }
+        if let Some(monitor) = &self.inner.monitor {
+            monitor.stop();
+        }
+        tracing::info!(
+            block = self.head().number,
+            "the node has stopped; the last block is durable"
+        );
         self.stopped().await
     }
 }

@@ -24,6 +24,7 @@ use self::blocks::Blocks;
 pub(crate) use self::{blocks::TxPlace, pending::Pending};
 use crate::{
     execution::{BuiltBlock, Rules, SealedBlock},
+    metrics::Metrics,
     pool::{Admission, Pool, PoolError, Sender, check},
     state::{BlockHashes, State, StateView},
     storage::LogReader,
@@ -70,6 +71,7 @@ pub(crate) struct Chain {
     pending: RwLock<Option<Arc<Pending>>>,
     pool: Mutex<Pool>,
     events: broadcast::Sender<Event>,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 struct Inner {
@@ -246,6 +248,7 @@ impl Chain {
         let txs = published.iter().flat_map(|block| &block.txs);
         self.pool().sealed(txs.map(|tx| (tx.signer(), tx.nonce())));
         for block in published {
+            self.metrics.block_published(&block);
             let _ = self.events.send(Event::Block(block));
         }
     }

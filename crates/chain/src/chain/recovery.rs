@@ -78,6 +78,7 @@ impl Chain {
             pending: RwLock::new(None),
             pool: Mutex::new(Pool::default()),
             events: broadcast::Sender::new(EVENTS_MAX),
+            metrics: Arc::default(),
         };
         Ok(Recovered { chain, log })
     }

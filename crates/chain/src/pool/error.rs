@@ -51,3 +51,26 @@ pub(crate) enum PoolError {
     #[error("txpool is full: try again when blocks have made room")]
     Full,
 }
+
+impl PoolError {
+    /// The reason in one word, for counting.
+    pub(crate) fn label(&self) -> &'static str {
+        match self {
+            Self::AlreadyKnown => "already_known",
+            Self::ChainId { .. } => "chain_id",
+            Self::NonceTooLow { .. } => "nonce_too_low",
+            Self::NonceTooHigh { .. } => "nonce_too_high",
+            Self::NonceMax => "nonce_max",
+            Self::GasLimit { .. } => "gas_limit",
+            Self::IntrinsicGas { .. } => "intrinsic_gas",
+            Self::TipAboveFeeCap { .. } => "tip_above_fee_cap",
+            Self::InitCodeSize { .. } => "init_code_size",
+            Self::EmptyAuthorizations => "empty_authorizations",
+            Self::SenderIsContract(_) => "sender_is_contract",
+            Self::InsufficientFunds { .. } => "insufficient_funds",
+            Self::ReplacementUnderpriced => "replacement_underpriced",
+            Self::SenderFull => "sender_full",
+            Self::Full => "pool_full",
+        }
+    }
+}

@@ -14,7 +14,11 @@
 mod commands;
 mod dev;
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use revm::DatabaseRef;
 
@@ -68,6 +72,8 @@ struct Opened {
     tip: Tip,
     block: OpenBlock,
     shown: Arc<Pending>,
+    /// Time that was worked on it, for the metrics.
+    spent: Duration,
 }
 
 impl Producer {
@@ -124,8 +130,7 @@ impl Producer {
         let mut opened = self.open()?;
         loop {
             let manual = self.production == BlockProduction::Manual;
-            let ran =
-                if manual && waiting.is_empty() { 0 } else { self.run_ready(&mut opened)? };
+            let ran = if manual && waiting.is_empty() { 0 } else { self.run_ready(&mut opened)? };
             let eager = self.production == BlockProduction::OnTransaction;
             let asked = !waiting.is_empty() || (eager && !opened.block.is_empty());
             let left = self.left(&opened);
@@ -163,13 +168,14 @@ impl Producer {
 
     /// Opens the next block and shows it as pending.
     fn open(&mut self) -> Result<Opened, End> {
+        let started = Instant::now();
         let tip = self.chain.tip();
         let skip = std::mem::take(&mut self.skip);
         let block = self.begin(&tip, skip)?;
         self.chain.pool().begin_block(block.header().base_fee_per_gas.unwrap_or_default());
         let shown = Arc::new(Pending::new(&block));
         self.chain.set_pending(Arc::clone(&shown));
-        Ok(Opened { tip, block, shown })
+        Ok(Opened { tip, block, shown, spent: started.elapsed() })
     }
 
     /// Begins the block after `tip`, `skip` seconds later than it would be.
@@ -187,6 +193,7 @@ impl Producer {
         if opened.block.is_full() {
             return Ok(0);
         }
+        let started = Instant::now();
         let ready = self.chain.pool().take(RUN_AT_ONCE);
         let mut stuck = HashSet::new();
         for tx in &ready {
@@ -212,15 +219,17 @@ impl Producer {
         }
         if !ready.is_empty() {
             opened.shown.extend(&opened.block);
+            opened.spent += started.elapsed();
         }
         Ok(ready.len())
     }
 
     /// Ends the block, makes it durable and public, and tells those who wait.
     fn seal(&mut self, opened: Opened, waiting: Vec<Done>) -> Result<(), End> {
+        let started = Instant::now();
         let number = opened.block.header().number;
         let executed = opened.block.finish().map_err(|reason| fault(number, reason))?;
-        let built = build(&opened.tip, executed);
+        let built = self.build(&opened.tip, executed, opened.spent + started.elapsed());
         self.append(vec![built])?;
         for done in waiting {
             // The one who asked may have gone.
@@ -234,9 +243,11 @@ impl Producer {
         let mut tip = self.chain.tip();
         let mut built = Vec::new();
         for _ in 0..count {
+            let started = Instant::now();
             let open = self.begin(&tip, 0)?;
             let number = open.header().number;
-            let next = build(&tip, open.finish().map_err(|reason| fault(number, reason))?);
+            let executed = open.finish().map_err(|reason| fault(number, reason))?;
+            let next = self.build(&tip, executed, started.elapsed());
             self.chain.record_hash(&next.block);
             tip = Tip { block: Arc::new(next.block.clone()), state: next.state.clone() };
             built.push(next);
@@ -248,10 +259,16 @@ impl Producer {
     fn append(&mut self, built: Vec<BuiltBlock>) -> Result<(), End> {
         let records: Vec<Vec<u8>> =
             built.iter().map(|built| encode_block(&built.block, &built.diff)).collect();
+        let metrics = Arc::clone(&self.chain.metrics);
         let offsets = loop {
+            let started = Instant::now();
             match self.log.append(&records) {
-                Ok(offsets) => break offsets,
+                Ok(offsets) => {
+                    metrics.disk_synced(started.elapsed(), self.log.bytes());
+                    break offsets;
+                }
                 Err(AppendError::NotWritten(error)) => {
+                    metrics.disk_refused();
                     tracing::error!(%error, "the disk refused a block; trying again");
                     match self.commands.next(Some(RETRY_AFTER), Duration::ZERO) {
                         Some(Command::Stop) => return Err(End::Stopped),
@@ -263,6 +280,7 @@ impl Producer {
                     }
                 }
                 Err(error @ AppendError::Unknown(_)) => {
+                    metrics.disk_refused();
                     return Err(End::Fault(Error::Internal(format!("block log: {error}"))));
                 }
             }
@@ -273,16 +291,23 @@ impl Producer {
         self.chain.publish(built, &offsets);
         Ok(())
     }
-}
 
-/// Makes a block's changes to the state, and the block with its roots.
-fn build(tip: &Tip, executed: ExecutedBlock) -> BuiltBlock {
-    let mut state = tip.state.clone();
-    let (block, diff) = executed.seal(|diff| {
-        state.apply(diff);
-        (state.root(), state.storage_root(MESSAGE_PASSER))
-    });
-    BuiltBlock { block, state, diff }
+    /// Makes a block's changes to the state, and the block with its roots. `spent` was worked on it
+    /// before.
+    fn build(&self, tip: &Tip, executed: ExecutedBlock, spent: Duration) -> BuiltBlock {
+        let started = Instant::now();
+        let mut state = tip.state.clone();
+        let mut root_time = Duration::ZERO;
+        let (block, diff) = executed.seal(|diff| {
+            let started = Instant::now();
+            state.apply(diff);
+            let roots = (state.root(), state.storage_root(MESSAGE_PASSER));
+            root_time = started.elapsed();
+            roots
+        });
+        self.chain.metrics.block_built(spent + started.elapsed(), root_time);
+        BuiltBlock { block, state, diff }
+    }
 }
 
 fn fault(number: u64, reason: String) -> End {

@@ -10,10 +10,11 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context as TaskContext, Poll},
+    time::Instant,
 };
 
 use alloy_primitives::{B256, Bytes, hex};
-use http::{Method, header};
+use hyper::{Method, header};
 use http_body_util::BodyExt;
 use jsonrpsee::{
     core::BoxError,
@@ -31,7 +32,7 @@ use super::{
     limits::{BATCH_MAX, BODY_BYTES_MAX},
     send::{decode, send_all},
 };
-use crate::transaction::SignedTx;
+use crate::{metrics::MethodTable, transaction::SignedTx};
 
 /// What a body must contain to be looked at: the name with its closing quote, so that
 /// `eth_sendRawTransactionSync` is not meant.
@@ -41,13 +42,17 @@ const PARALLEL_FROM: usize = 16;
 
 /// Puts [`FastSend`] in front of the general server.
 #[derive(Clone)]
-pub(super) struct FastSendLayer(pub(super) Arc<Context>);
+pub(super) struct FastSendLayer {
+    pub(super) context: Arc<Context>,
+    pub(super) methods: MethodTable,
+}
 
 impl<S> Layer<S> for FastSendLayer {
     type Service = FastSend<S>;
 
     fn layer(&self, general: S) -> FastSend<S> {
-        FastSend { context: Arc::clone(&self.0), general }
+        let Self { context, methods } = self.clone();
+        FastSend { context, methods, general }
     }
 }
 
@@ -55,6 +60,7 @@ impl<S> Layer<S> for FastSendLayer {
 #[derive(Clone)]
 pub(super) struct FastSend<S> {
     context: Arc<Context>,
+    methods: MethodTable,
     general: S,
 }
 
@@ -117,7 +123,8 @@ impl<'a> Call<'a> {
 }
 
 /// The answers to `body`, or `None` if the general server must give them.
-async fn answer(context: &Context, body: &str) -> Option<Vec<u8>> {
+async fn answer(context: &Context, methods: &MethodTable, body: &str) -> Option<Vec<u8>> {
+    let started = Instant::now();
     let (calls, batch) = Call::parse(body)?;
     let encoded: Vec<Bytes> = calls.iter().map(Call::decode).collect::<Option<_>>()?;
     let decode = |encoded: Bytes| decode(context, encoded);
@@ -127,6 +134,11 @@ async fn answer(context: &Context, body: &str) -> Option<Vec<u8>> {
         encoded.into_par_iter().map(decode).collect()
     };
     let outcomes = send_all(context, decoded).await;
+    let method = methods.find(METHOD.trim_matches('"'));
+    for outcome in &outcomes {
+        let code = outcome.as_ref().err().map(ErrorObjectOwned::code);
+        methods.answered(method, code, started.elapsed());
+    }
     let answers: Vec<Answer<'_>> = calls
         .iter()
         .zip(outcomes)
@@ -161,14 +173,14 @@ where
         if request.method() != Method::POST || !json || !readable {
             return Box::pin(self.general.call(request));
         }
-        let context = Arc::clone(&self.context);
+        let (context, methods) = (Arc::clone(&self.context), self.methods.clone());
         let mut general = self.general.clone();
         Box::pin(async move {
             let (parts, body) = request.into_parts();
             // The length was checked, and hyper holds the body to it.
             let body = body.collect().await?.to_bytes();
             if let Ok(text) = std::str::from_utf8(&body)
-                && let Some(answer) = answer(&context, text).await
+                && let Some(answer) = answer(&context, &methods, text).await
             {
                 let response = HttpResponse::builder()
                     .header(header::CONTENT_TYPE, "application/json; charset=utf-8");

@@ -11,10 +11,14 @@ mod error;
 mod fast;
 mod fees;
 mod filters;
+mod gate;
+mod hosts;
 mod l1_fields;
 mod limits;
 mod logs;
+mod measured;
 mod node_info;
+mod origins;
 mod send;
 mod state;
 mod subscribe;
@@ -23,14 +27,15 @@ use std::{io, net::SocketAddr, sync::Arc};
 
 use jsonrpsee::{
     RpcModule,
-    core::RegisterMethodError,
+    core::{RegisterMethodError, middleware::RpcServiceBuilder},
     server::{BatchRequestConfig, PingConfig, Server, ServerConfig, ServerHandle},
 };
-use tower_http::cors::{Any, CorsLayer};
 
 pub(crate) use context::Context;
+pub(crate) use hosts::AllowedHosts;
 
-use crate::Error;
+use self::{fast::FastSendLayer, gate::GateLayer, measured::Measured, origins::Origins};
+use crate::{Config, Error};
 
 /// A server that listens and answers.
 pub(crate) struct RpcServer {
@@ -38,8 +43,32 @@ pub(crate) struct RpcServer {
     pub(crate) addr: SocketAddr,
 }
 
-/// A port that is reserved for the server, before there is anything to serve.
-pub(crate) struct Listener(std::net::TcpListener, SocketAddr);
+/// Who may call.
+pub(crate) struct Access {
+    hosts: AllowedHosts,
+    origins: Origins,
+}
+
+impl Access {
+    /// Errors: [`Error::InvalidConfig`]; [`Error::DevOnPublicAddress`].
+    pub(crate) fn new(config: &Config) -> Result<Self, Error> {
+        let addr = config.rpc_addr;
+        if config.dev && !config.dev_public && !addr.ip().to_canonical().is_loopback() {
+            return Err(Error::DevOnPublicAddress { addr });
+        }
+        let hosts = AllowedHosts::new(&config.allowed_hosts)?;
+        let origins = Origins::new(&config.cors_origins, config.dev)?;
+        Ok(Self { hosts, origins })
+    }
+
+    /// The names that the node may be called by.
+    pub(crate) fn hosts(&self) -> AllowedHosts {
+        self.hosts.clone()
+    }
+}
+
+/// A port that is reserved for a server, before there is anything to serve.
+pub(crate) struct Listener(pub(crate) std::net::TcpListener, pub(crate) SocketAddr);
 
 impl Listener {
     /// Errors: [`Error::PortInUse`], [`Error::Listen`].
@@ -56,13 +85,22 @@ impl Listener {
 }
 
 /// Starts answering.
-pub(crate) fn serve(listener: Listener, context: Context) -> Result<RpcServer, Error> {
+pub(crate) fn serve(
+    listener: Listener,
+    access: Access,
+    context: Context,
+) -> Result<RpcServer, Error> {
     let Listener(listener, addr) = listener;
     let context = Arc::new(context);
-    let fast = fast::FastSendLayer(Arc::clone(&context));
-    let module = methods(context).map_err(|error| Error::Internal(error.to_string()))?;
-    // Any page may read a development chain, and only signed transactions change it.
-    let cors = CorsLayer::new().allow_origin(Any).allow_methods(Any).allow_headers(Any);
+    let metrics = Arc::clone(&context.chain.metrics);
+    let module = methods(Arc::clone(&context)).map_err(|error| Error::Internal(error.to_string()))?;
+    let methods = metrics.methods(module.method_names());
+    let fast = FastSendLayer { context, methods: methods.clone() };
+    let Access { hosts, origins } = access;
+    let cors = origins.cors();
+    let gate = GateLayer { hosts, origins, metrics };
+    let measured = RpcServiceBuilder::new()
+        .layer_fn(move |service| Measured { service, methods: methods.clone() });
     let config = ServerConfig::builder()
         .max_request_body_size(limits::BODY_BYTES_MAX)
         .max_response_body_size(limits::RESPONSE_BYTES_MAX)
@@ -76,7 +114,8 @@ pub(crate) fn serve(listener: Listener, context: Context) -> Result<RpcServer, E
         .build();
     let server = Server::builder()
         .set_config(config)
-        .set_http_middleware(tower::ServiceBuilder::new().layer(cors).layer(fast))
+        .set_http_middleware(tower::ServiceBuilder::new().layer(gate).layer(cors).layer(fast))
+        .set_rpc_middleware(measured)
         .build_from_tcp(listener)
         .map_err(|source| Error::Listen { addr, source })?;
     Ok(RpcServer { handle: server.start(module), addr })

@@ -46,9 +46,11 @@ async fn send(context: &Context, encoded: Bytes) -> RpcResult<B256> {
 /// to it. One that is in the pool already is known by its hash.
 pub(super) fn decode(context: &Context, encoded: Bytes) -> RpcResult<Arc<SignedTx>> {
     if context.chain.pool().get(keccak256(&encoded)).is_some() {
+        context.chain.metrics.tx_refused(PoolError::AlreadyKnown.label());
         return Err(refused(PoolError::AlreadyKnown));
     }
-    SignedTx::decode(encoded).map(Arc::new).map_err(refused)
+    let decoded = SignedTx::decode(encoded).map(Arc::new);
+    decoded.inspect_err(|_| context.chain.metrics.tx_refused("malformed")).map_err(refused)
 }
 
 /// Acknowledges transactions once they are in the pool and in the journal: one write for all.
@@ -56,6 +58,8 @@ pub(super) async fn send_all(
     context: &Context,
     decoded: Vec<RpcResult<Arc<SignedTx>>>,
 ) -> Vec<RpcResult<B256>> {
+    let metrics = &context.chain.metrics;
+    metrics.txs_received(decoded.len());
     let valid: Vec<Arc<SignedTx>> = decoded.iter().flatten().cloned().collect();
     let submitted = context.chain.submit(&valid);
     let accepted: Vec<&Arc<SignedTx>> =
@@ -75,9 +79,13 @@ pub(super) async fn send_all(
     let mut submitted = submitted.into_iter();
     let outcome = |decoded: RpcResult<Arc<SignedTx>>| {
         let tx = decoded?;
-        submitted.next().unwrap_or(Ok(())).map_err(refused)?;
+        let taken = submitted.next().unwrap_or(Ok(()));
+        taken.inspect_err(|error| metrics.tx_refused(error.label())).map_err(refused)?;
         journalled.as_ref().map_err(|reason| {
-            internal(format!("the transaction could not be made durable, and was not accepted: {reason}"))
+            metrics.tx_refused("not_durable");
+            internal(format!(
+                "the transaction could not be made durable, and was not accepted: {reason}"
+            ))
         })?;
         Ok(tx.hash())
     };

@@ -79,6 +79,7 @@ async fn subscribe(
     let mut events = context.chain.subscribe();
     let mut next_block = context.chain.head().number() + 1;
     let sink = pending.accept().await?;
+    let _open = context.chain.metrics.subscription();
     loop {
         let event = tokio::select! {
             () = sink.closed() => return Ok(()),

@@ -17,6 +17,7 @@ use crate::{
     l1::EmbeddedL1,
     producer::{Command, Producer},
     rpc::{self, Context, Listener, RpcServer},
+    state::HistoryLimits,
     storage::{DataDir, Journal},
     transaction::SignedTx,
 };
@@ -54,7 +55,8 @@ fn open(config: &Config, genesis: Genesis) -> Result<Opened, Error> {
     let clock = SystemClock;
     let genesis = settle_genesis(&data_dir, genesis, &clock)?;
     let timestamp = genesis.timestamp.unwrap_or_default();
-    let recovered = Chain::recover(&data_dir, &genesis, timestamp, config.history_blocks)?;
+    let limits = HistoryLimits { blocks: config.history_blocks, bytes: config.history_bytes };
+    let recovered = Chain::recover(&data_dir, &genesis, timestamp, limits)?;
     let chain = Arc::new(recovered.chain);
     let (journal, waiting) = Journal::open(Arc::clone(&data_dir), chain.genesis_hash)?;
     restore_pool(&chain, waiting);
@@ -66,6 +68,7 @@ fn open(config: &Config, genesis: Genesis) -> Result<Opened, Error> {
         clock: Box::new(clock),
         production: config.block_production,
         commands: receiver,
+        unwritten: Vec::new(),
     };
     Ok(Opened { chain, producer, commands, journal, data_dir })
 }
@@ -89,7 +92,9 @@ fn settle_genesis(
     }
     genesis.timestamp = genesis.timestamp.or(stored.timestamp);
     if stored != genesis {
-        let (expected, found) = (genesis_hash(&genesis), genesis_hash(&stored));
+        let timestamp = genesis.timestamp.unwrap_or_default();
+        let expected = genesis.hash(timestamp);
+        let found = stored.hash(stored.timestamp.unwrap_or_default());
         if expected == found {
             let what = "the fee parameters or the batcher differ from those that the chain in the \
                         data directory was made with";
@@ -98,11 +103,6 @@ fn settle_genesis(
         return Err(Error::GenesisMismatch { path, expected, found });
     }
     Ok(genesis)
-}
-
-fn genesis_hash(genesis: &Genesis) -> B256 {
-    let (header, _) = genesis.block(&genesis.state(), genesis.timestamp.unwrap_or_default());
-    header.hash_slow()
 }
 
 /// Puts journalled transactions back. Those that are in the chain by now are refused, as they should

@@ -47,6 +47,9 @@ pub(crate) struct Producer {
     pub(crate) clock: Box<dyn Clock>,
     pub(crate) production: BlockProduction,
     pub(crate) commands: mpsc::Receiver<Command>,
+    /// Blocks that are built, and that the disk refused: it is these that are tried again, because
+    /// the state is theirs already.
+    pub(crate) unwritten: Vec<BuiltBlock>,
 }
 
 /// Why a block could not be added.
@@ -96,7 +99,6 @@ impl Producer {
                 Ok(()) => {}
                 Err(Failure::Refused(error)) => {
                     tracing::error!(%error, "the disk refused a block; trying again");
-                    std::thread::sleep(RETRY_AFTER);
                 }
                 Err(Failure::Fatal(error)) => return Err(error),
             }
@@ -105,6 +107,9 @@ impl Producer {
 
     /// How long until the next block is due, or `None` if only a command makes blocks.
     fn wait(&self) -> Option<Duration> {
+        if !self.unwritten.is_empty() {
+            return Some(RETRY_AFTER);
+        }
         (self.production != BlockProduction::Manual).then(|| {
             let due = Duration::from_secs(self.chain.head().header.timestamp + 1);
             due.saturating_sub(self.clock.now())
@@ -114,6 +119,10 @@ impl Producer {
     /// Makes the blocks up to the present second: empty ones for those that were missed, then one
     /// with what is waiting.
     fn produce_due(&mut self) -> Result<(), Failure> {
+        self.write()?;
+        if self.production == BlockProduction::Manual {
+            return Ok(());
+        }
         let behind = self.clock.now().as_secs().saturating_sub(self.chain.head().header.timestamp);
         if behind == 0 {
             return Ok(());
@@ -130,6 +139,7 @@ impl Producer {
         if self.production != BlockProduction::OnTransaction {
             return Ok(());
         }
+        self.write()?;
         let Tip { block, state } = self.chain.tip();
         let base_fee = self.chain.rules.next_base_fee(&block.header);
         let anything = {
@@ -141,6 +151,9 @@ impl Producer {
 
     /// One block with what is waiting.
     fn mine(&mut self) -> Result<(), Failure> {
+        if !self.unwritten.is_empty() {
+            return self.write();
+        }
         let tip = self.chain.tip();
         let base_fee = self.chain.rules.next_base_fee(&tip.block.header);
         let mut best = self.chain.pool().best(base_fee, |sender| tip.state.nonce(sender));
@@ -167,22 +180,31 @@ impl Producer {
 
     fn build(&self, tip: &Tip, txs: &mut dyn CandidateTxs) -> Result<BuiltBlock, Failure> {
         let origin = self.l1.origin(tip.block.header.timestamp + 1);
-        let view = self.chain.view(tip.state.clone());
-        build_block(&self.chain.rules, &tip.block, view, &origin, txs).map_err(|reason| {
-            Failure::Fatal(Error::Execution { number: tip.block.number() + 1, reason })
-        })
+        build_block(&self.chain.rules, &tip.block, &self.chain.world, &origin, txs).map_err(
+            |reason| Failure::Fatal(Error::Execution { number: tip.block.number() + 1, reason }),
+        )
     }
 
     /// Makes blocks durable, then public.
     fn append(&mut self, built: Vec<BuiltBlock>) -> Result<(), Failure> {
+        assert!(self.unwritten.is_empty(), "blocks are written in order");
+        self.unwritten = built;
+        self.write()
+    }
+
+    fn write(&mut self) -> Result<(), Failure> {
+        if self.unwritten.is_empty() {
+            return Ok(());
+        }
         let records: Vec<Vec<u8>> =
-            built.iter().map(|built| encode_block(&built.block, &built.diff)).collect();
+            self.unwritten.iter().map(|built| encode_block(&built.block, &built.diff)).collect();
         let offsets = self.log.append(&records).map_err(|error| match error {
             AppendError::NotWritten(error) => Failure::Refused(error),
             error @ AppendError::Unknown(_) => {
                 Failure::Fatal(Error::Internal(format!("block log: {error}")))
             }
         })?;
+        let built = std::mem::take(&mut self.unwritten);
         for built in &built {
             self.chain.record_hash(&built.block);
         }
@@ -211,6 +233,7 @@ mod tests {
     use crate::{
         Genesis,
         l1::EmbeddedL1,
+        state::HistoryLimits,
         storage::{
             BLOCK_LOG, DataDir,
             test_disk::{Fault, TestDisk},
@@ -239,7 +262,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let data_dir = DataDir::open(dir.path()).unwrap();
         let genesis = Genesis { timestamp: Some(START), ..Genesis::devnet() };
-        let chain = Chain::recover(&data_dir, &genesis, START, 8).unwrap().chain;
+        let limits = HistoryLimits { blocks: 8, bytes: 1 << 20 };
+        let chain = Chain::recover(&data_dir, &genesis, START, limits).unwrap().chain;
         let disk = TestDisk::holding(Log::file_header(BLOCK_LOG, chain.genesis_hash));
         let disk = Arc::new(disk);
         let hash = chain.genesis_hash;
@@ -254,6 +278,7 @@ mod tests {
             clock: Box::new(clock.clone()),
             production,
             commands: mpsc::channel().1,
+            unwritten: Vec::new(),
         };
         Rig { producer, clock, disk, _dir: dir }
     }

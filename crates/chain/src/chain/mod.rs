@@ -7,7 +7,7 @@ mod blocks;
 mod recovery;
 
 use std::{
-    collections::VecDeque,
+    cmp::Ordering,
     io,
     ops::RangeInclusive,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
@@ -23,7 +23,7 @@ pub(crate) use self::blocks::TxPlace;
 use crate::{
     execution::{BuiltBlock, Rules, SealedBlock},
     pool::{Admission, Pool, PoolError},
-    state::{Account, BlockHashes, State, StateView},
+    state::{Account, NoState, StateView, World},
     storage::LogReader,
     transaction::SignedTx,
 };
@@ -44,25 +44,16 @@ pub(crate) enum Event {
 #[derive(Clone)]
 pub(crate) struct Tip {
     pub(crate) block: Arc<SealedBlock>,
-    pub(crate) state: State,
-}
-
-/// Why a past state is not there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NoState {
-    /// The chain has not come that far.
-    Unknown,
-    /// It was forgotten; the oldest that is kept is this one.
-    Pruned { oldest: u64 },
+    pub(crate) state: StateView,
 }
 
 /// The chain as everybody reads it.
 pub(crate) struct Chain {
     pub(crate) rules: Rules,
     pub(crate) genesis_hash: B256,
-    hashes: BlockHashes,
+    /// May be ahead of the head: blocks are applied to it before they are durable.
+    pub(crate) world: Arc<World>,
     log: LogReader,
-    history_blocks: usize,
     inner: RwLock<Inner>,
     pool: Mutex<Pool>,
     events: broadcast::Sender<Event>,
@@ -70,27 +61,15 @@ pub(crate) struct Chain {
 
 struct Inner {
     blocks: Blocks,
-    /// States after the latest blocks, the head's last.
-    states: VecDeque<State>,
-}
-
-impl Inner {
-    fn push(&mut self, block: Arc<SealedBlock>, state: State, offset: u64, history: usize) {
-        self.blocks.push(block, offset);
-        self.states.push_back(state);
-        // The head's state and `history` older ones.
-        while self.states.len() > history + 1 {
-            self.states.pop_front();
-        }
-    }
+    /// The state after the head.
+    state: StateView,
 }
 
 impl Chain {
     /// The latest block and its state.
     pub(crate) fn tip(&self) -> Tip {
         let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
-        let state = inner.states.back().cloned().unwrap_or_default();
-        Tip { block: Arc::clone(inner.blocks.head()), state }
+        Tip { block: Arc::clone(inner.blocks.head()), state: inner.state.clone() }
     }
 
     /// The latest block.
@@ -125,18 +104,13 @@ impl Chain {
     }
 
     /// The state after block `number`.
-    pub(crate) fn state(&self, number: u64) -> Result<State, NoState> {
-        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
-        let head = inner.blocks.head().number();
-        let back = head.checked_sub(number).ok_or(NoState::Unknown)?;
-        let oldest = head + 1 - inner.states.len() as u64;
-        let index = usize::try_from(back).ok().and_then(|b| inner.states.len().checked_sub(b + 1));
-        index.and_then(|index| inner.states.get(index).cloned()).ok_or(NoState::Pruned { oldest })
-    }
-
-    /// A state as the EVM reads it.
-    pub(crate) fn view(&self, state: State) -> StateView {
-        StateView { state, hashes: self.hashes.clone() }
+    pub(crate) fn state(&self, number: u64) -> Result<StateView, NoState> {
+        let Tip { block, state } = self.tip();
+        match number.cmp(&block.number()) {
+            Ordering::Less => self.world.view(number),
+            Ordering::Equal => Ok(state),
+            Ordering::Greater => Err(NoState::Unknown),
+        }
     }
 
     /// The pool. Never held across anything slow.
@@ -154,15 +128,15 @@ impl Chain {
     pub(crate) fn submit(&self, tx: Arc<SignedTx>) -> Result<(), PoolError> {
         let Tip { block, state } = self.tip();
         let account = state.account(tx.sender());
-        let mut db = WrapDatabaseRef(self.view(state.clone()));
+        let mut db = WrapDatabaseRef(state);
         let number = U256::from(block.number());
         let Ok(l1_block) = L1BlockInfo::try_fetch(&mut db, number, OpSpecId::ISTHMUS);
         let admission = Admission {
             chain_id: self.rules.chain_id,
             gas_limit: self.rules.gas_limit,
-            nonce: account.map_or(0, |account| account.nonce),
-            balance: account.map_or(U256::ZERO, |account| account.balance),
-            is_contract: account.is_some_and(Account::is_contract),
+            nonce: account.as_ref().map_or(0, |account| account.nonce),
+            balance: account.as_ref().map_or(U256::ZERO, |account| account.balance),
+            is_contract: account.as_ref().is_some_and(Account::is_contract),
             l1_block: &l1_block,
             spec: OpSpecId::ISTHMUS,
         };
@@ -182,7 +156,7 @@ impl Chain {
 
     /// Makes the hash of a block that is being built on readable to the EVM.
     pub(crate) fn record_hash(&self, block: &SealedBlock) {
-        self.hashes.set(block.number(), block.hash);
+        self.world.record_hash(block.number(), block.hash);
     }
 
     /// Makes blocks readable that are durable at these offsets in the log, and tells subscribers.
@@ -193,7 +167,8 @@ impl Chain {
         for (built, offset) in built.into_iter().zip(offsets) {
             let block = Arc::new(built.block);
             published.push(Arc::clone(&block));
-            inner.push(block, built.state, *offset, self.history_blocks);
+            inner.blocks.push(block, *offset);
+            inner.state = built.state;
         }
         drop(inner);
 

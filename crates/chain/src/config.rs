@@ -14,6 +14,9 @@ const DEFAULT_RPC_ADDR: SocketAddr =
 /// About two and a quarter hours of one-second blocks.
 const DEFAULT_HISTORY_BLOCKS: u64 = 8192;
 
+/// Enough for the default number of blocks at a few hundred transactions each.
+const DEFAULT_HISTORY_BYTES: u64 = 1 << 30;
+
 /// Settings of a node. Each has a default, so that `Config::new(dir)` is enough.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -29,6 +32,9 @@ pub struct Config {
     /// How many past states `eth_call`, `eth_getBalance`, `eth_getProof` and the like can see.
     /// Blocks, receipts and logs are kept for ever. Default: 8192.
     pub history_blocks: u64,
+    /// Memory that past states may take beside the latest, in bytes, by estimate. Under heavy load it
+    /// is this that bounds how far back they reach. Default: 1 GiB.
+    pub history_bytes: u64,
     /// What an acknowledged transaction survives at once. Default: the end of the process.
     pub journal_sync: JournalSync,
     /// A development chain: methods that exist for development only are answered, and pages of any
@@ -63,6 +69,7 @@ impl Config {
             rpc_addr: DEFAULT_RPC_ADDR,
             block_production: BlockProduction::default(),
             history_blocks: DEFAULT_HISTORY_BLOCKS,
+            history_bytes: DEFAULT_HISTORY_BYTES,
             journal_sync: JournalSync::default(),
             dev: false,
             dev_public: false,

@@ -1,6 +1,6 @@
 //! How a chain begins: its rules, its first accounts and its first block.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use alloy_consensus::{
     BlockBody, EMPTY_OMMER_ROOT_HASH, EMPTY_ROOT_HASH, Header, proofs::calculate_transaction_root,
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Error,
     execution::{FEE_VAULT, MESSAGE_PASSER},
-    state::{Account, State},
+    state::{HistoryLimits, PlainAccount, Restore, SlotDiff, StateView, World},
 };
 
 /// Chain id of a development network.
@@ -151,22 +151,38 @@ impl Genesis {
         Err(Error::InvalidGenesis(fault.to_owned()))
     }
 
-    /// The state of block 0.
-    pub(crate) fn state(&self) -> State {
-        let mut state = State::default();
-        for (address, genesis) in &self.alloc {
-            let mut account = Account::new(genesis.nonce, genesis.balance);
-            account.set_code(genesis.code.clone());
-            for (slot, value) in &genesis.storage {
-                account.set_storage((*slot).into(), (*value).into());
-            }
-            state.set_account(*address, account);
-        }
-        state
+    /// The state of block 0, which is to remember as much of the past as `limits` say.
+    pub(crate) fn world(&self, limits: HistoryLimits) -> Arc<World> {
+        let restore = Restore::new(0, limits);
+        let accounts = self.alloc.iter().map(|(address, account)| PlainAccount {
+            address: *address,
+            nonce: account.nonce,
+            balance: account.balance,
+            code_hash: restore.code(&account.code),
+        });
+        restore.accounts(&accounts.collect::<Vec<_>>());
+        restore.storage(self.alloc.iter().map(|(address, account)| {
+            let set = account.storage.iter().filter(|(_, value)| !value.is_zero());
+            let set =
+                set.map(|(slot, value)| SlotDiff { slot: (*slot).into(), value: (*value).into() });
+            (*address, set.collect())
+        }));
+        restore.finish().0
+    }
+
+    /// Hash of block 0 at `timestamp`.
+    pub(crate) fn hash(&self, timestamp: u64) -> B256 {
+        let world = self.world(HistoryLimits { blocks: 0, bytes: 0 });
+        let state = world.view(0).expect("the latest block is always there");
+        self.block(&state, timestamp).0.hash_slow()
     }
 
     /// Block 0, with the given state and time.
-    pub(crate) fn block(&self, state: &State, timestamp: u64) -> (Header, BlockBody<OpTxEnvelope>) {
+    pub(crate) fn block(
+        &self,
+        state: &StateView,
+        timestamp: u64,
+    ) -> (Header, BlockBody<OpTxEnvelope>) {
         let header = Header {
             parent_hash: B256::ZERO,
             ommers_hash: EMPTY_OMMER_ROOT_HASH,

@@ -11,8 +11,8 @@
 //!                       L1 origin, clock                    blocks, states, news of both
 //! ```
 //!
-//! One thread extends the chain. Readers work on snapshots: a [state](state::State) is a value that
-//! never changes, because the [trie](trie) under it shares what two versions have in common.
+//! One thread extends the chain. Readers work on views: a [view](state::StateView) of the state after
+//! one block never changes, because the [world](state::World) under it keeps what later blocks replace.
 //!
 //! **Invariant:** a block is announced, and a transaction acknowledged, only when it is on disk.
 //! **Invariant:** a block's timestamp is its parent's plus one second, whatever the wall clock says.

@@ -20,6 +20,7 @@ use crate::{
     metrics::{Metrics, Monitor, MonitorListener},
     producer::{Bell, Command, Producer, commands},
     rpc::{self, Access, Context, Listener, RpcServer},
+    state::HistoryLimits,
     storage::{DataDir, Journal},
     transaction::SignedTx,
 };
@@ -66,7 +67,8 @@ fn open(config: &Config, genesis: Genesis, metrics: Arc<Metrics>) -> Result<Open
     let clock = SystemClock;
     let genesis = settle_genesis(&data_dir, genesis, &clock)?;
     let timestamp = genesis.timestamp.unwrap_or_default();
-    let mut recovered = Chain::recover(&data_dir, &genesis, timestamp, config.history_blocks)?;
+    let limits = HistoryLimits { blocks: config.history_blocks, bytes: config.history_bytes };
+    let mut recovered = Chain::recover(&data_dir, &genesis, timestamp, limits)?;
     metrics.log_opened(recovered.log.bytes());
     recovered.chain.metrics = metrics;
     let chain = Arc::new(recovered.chain);
@@ -106,7 +108,9 @@ fn settle_genesis(
     }
     genesis.timestamp = genesis.timestamp.or(stored.timestamp);
     if stored != genesis {
-        let (expected, found) = (genesis_hash(&genesis), genesis_hash(&stored));
+        let timestamp = genesis.timestamp.unwrap_or_default();
+        let expected = genesis.hash(timestamp);
+        let found = stored.hash(stored.timestamp.unwrap_or_default());
         if expected == found {
             let what = "the fee parameters or the batcher differ from those that the chain in the \
                         data directory was made with";
@@ -115,11 +119,6 @@ fn settle_genesis(
         return Err(Error::GenesisMismatch { path, expected, found });
     }
     Ok(genesis)
-}
-
-fn genesis_hash(genesis: &Genesis) -> B256 {
-    let (header, _) = genesis.block(&genesis.state(), genesis.timestamp.unwrap_or_default());
-    header.hash_slow()
 }
 
 /// Puts journalled transactions back. Those that are in the chain by now are refused, as they should

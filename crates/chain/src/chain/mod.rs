@@ -8,7 +8,7 @@ mod pending;
 mod recovery;
 
 use std::{
-    collections::VecDeque,
+    cmp::Ordering,
     io,
     ops::RangeInclusive,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
@@ -26,7 +26,7 @@ use crate::{
     execution::{BuiltBlock, Rules, SealedBlock},
     metrics::Metrics,
     pool::{Admission, Pool, PoolError, Sender, check},
-    state::{BlockHashes, State, StateView},
+    state::{NoState, StateView, World},
     storage::LogReader,
     transaction::SignedTx,
 };
@@ -47,25 +47,16 @@ pub(crate) enum Event {
 #[derive(Clone)]
 pub(crate) struct Tip {
     pub(crate) block: Arc<SealedBlock>,
-    pub(crate) state: State,
-}
-
-/// Why a past state is not there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NoState {
-    /// The chain has not come that far.
-    Unknown,
-    /// It was forgotten; the oldest that is kept is this one.
-    Pruned { oldest: u64 },
+    pub(crate) state: StateView,
 }
 
 /// The chain as everybody reads it.
 pub(crate) struct Chain {
     pub(crate) rules: Rules,
     pub(crate) genesis_hash: B256,
-    hashes: BlockHashes,
+    /// May be ahead of the head: blocks are applied to it before they are durable.
+    pub(crate) world: Arc<World>,
     log: LogReader,
-    history_blocks: usize,
     inner: RwLock<Inner>,
     /// `None` until the first block is opened.
     pending: RwLock<Option<Arc<Pending>>>,
@@ -76,27 +67,15 @@ pub(crate) struct Chain {
 
 struct Inner {
     blocks: Blocks,
-    /// States after the latest blocks, the head's last.
-    states: VecDeque<State>,
-}
-
-impl Inner {
-    fn push(&mut self, block: Arc<SealedBlock>, state: State, offset: u64, history: usize) {
-        self.blocks.push(block, offset);
-        self.states.push_back(state);
-        // The head's state and `history` older ones.
-        while self.states.len() > history + 1 {
-            self.states.pop_front();
-        }
-    }
+    /// The state after the head.
+    state: StateView,
 }
 
 impl Chain {
     /// The latest block and its state.
     pub(crate) fn tip(&self) -> Tip {
         let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
-        let state = inner.states.back().cloned().unwrap_or_default();
-        Tip { block: Arc::clone(inner.blocks.head()), state }
+        Tip { block: Arc::clone(inner.blocks.head()), state: inner.state.clone() }
     }
 
     /// The latest block.
@@ -131,18 +110,13 @@ impl Chain {
     }
 
     /// The state after block `number`.
-    pub(crate) fn state(&self, number: u64) -> Result<State, NoState> {
-        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
-        let head = inner.blocks.head().number();
-        let back = head.checked_sub(number).ok_or(NoState::Unknown)?;
-        let oldest = head + 1 - inner.states.len() as u64;
-        let index = usize::try_from(back).ok().and_then(|b| inner.states.len().checked_sub(b + 1));
-        index.and_then(|index| inner.states.get(index).cloned()).ok_or(NoState::Pruned { oldest })
-    }
-
-    /// A state as the EVM reads it.
-    pub(crate) fn view(&self, state: State) -> StateView {
-        StateView { state, hashes: self.hashes.clone() }
+    pub(crate) fn state(&self, number: u64) -> Result<StateView, NoState> {
+        let Tip { block, state } = self.tip();
+        match number.cmp(&block.number()) {
+            Ordering::Less => self.world.view(number),
+            Ordering::Equal => Ok(state),
+            Ordering::Greater => Err(NoState::Unknown),
+        }
     }
 
     /// The pool. Never held across anything slow.
@@ -172,7 +146,7 @@ impl Chain {
     fn sender(&self, address: Address) -> Sender {
         let Ok(info) = match self.pending() {
             Some(pending) => pending.overlay().basic_ref(address),
-            None => self.view(self.tip().state).basic_ref(address),
+            None => self.tip().state.basic_ref(address),
         };
         let info = info.unwrap_or_default();
         let is_contract = info.code.is_some_and(|code| !code.is_empty() && !code.is_eip7702());
@@ -188,7 +162,7 @@ impl Chain {
             &pending.l1_block
         } else {
             let Tip { block, state } = self.tip();
-            let mut db = WrapDatabaseRef(self.view(state));
+            let mut db = WrapDatabaseRef(state);
             let number = U256::from(block.number());
             let Ok(l1_block) = L1BlockInfo::try_fetch(&mut db, number, OpSpecId::ISTHMUS);
             fetched = l1_block;
@@ -230,7 +204,7 @@ impl Chain {
 
     /// Makes the hash of a block that is being built on readable to the EVM.
     pub(crate) fn record_hash(&self, block: &SealedBlock) {
-        self.hashes.set(block.number(), block.hash);
+        self.world.record_hash(block.number(), block.hash);
     }
 
     /// Makes blocks readable that are durable at these offsets in the log, and tells subscribers.
@@ -241,7 +215,8 @@ impl Chain {
         for (built, offset) in built.into_iter().zip(offsets) {
             let block = Arc::new(built.block);
             published.push(Arc::clone(&block));
-            inner.push(block, built.state, *offset, self.history_blocks);
+            inner.blocks.push(block, *offset);
+            inner.state = built.state;
         }
         drop(inner);
 

@@ -1,9 +1,6 @@
 //! From a data directory back to a chain.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, RwLock},
-};
+use std::sync::{Arc, Mutex, RwLock};
 
 use tokio::sync::broadcast;
 
@@ -12,7 +9,7 @@ use crate::{
     Error, Genesis,
     execution::{Rules, SealedBlock},
     pool::Pool,
-    state::BlockHashes,
+    state::HistoryLimits,
     storage::{BLOCK_LOG, DataDir, Log, decode_block},
 };
 
@@ -31,18 +28,17 @@ impl Chain {
         data_dir: &DataDir,
         genesis: &Genesis,
         timestamp: u64,
-        history_blocks: u64,
+        limits: HistoryLimits,
     ) -> Result<Recovered, Error> {
-        let mut state = genesis.state();
+        let world = genesis.world(limits);
+        let state = world.view(0).expect("the latest block is always there");
         let (header, _) = genesis.block(&state, timestamp);
         let genesis_block = Arc::new(SealedBlock::new(header, Vec::new(), Vec::new()));
         let genesis_hash = genesis_block.hash;
-        let history_blocks = usize::try_from(history_blocks).unwrap_or(usize::MAX - 1);
 
-        let hashes = BlockHashes::default();
-        hashes.set(0, genesis_hash);
-        let mut inner =
-            Inner { blocks: Blocks::new(genesis_block), states: VecDeque::from([state.clone()]) };
+        world.record_hash(0, genesis_hash);
+        let mut root = genesis_block.header.state_root;
+        let mut inner = Inner { blocks: Blocks::new(genesis_block), state };
         let path = data_dir.block_log();
         let file = data_dir.open_or_create(&path, &Log::file_header(BLOCK_LOG, genesis_hash))?;
         let mut last_offset = 0;
@@ -57,13 +53,15 @@ impl Chain {
                         head.number()
                     ));
                 }
-                state.apply(&diff);
-                hashes.set(block.number(), block.hash);
-                inner.push(Arc::new(block), state.clone(), offset, history_blocks);
+                let number = block.number();
+                root = world.apply(number, &diff);
+                world.record_hash(number, block.hash);
+                inner.blocks.push(Arc::new(block), offset);
+                inner.state = world.view(number).expect("the latest block is always there");
                 last_offset = offset;
                 Ok(())
             })?;
-        if state.root() != inner.blocks.head().header.state_root {
+        if root != inner.blocks.head().header.state_root {
             let reason = "the state after the last block does not have the root that it states";
             return Err(Error::LogDamaged { path, offset: last_offset, reason: reason.to_owned() });
         }
@@ -71,9 +69,8 @@ impl Chain {
         let chain = Self {
             rules: Rules::new(genesis),
             genesis_hash,
-            hashes,
+            world,
             log: log.reader(),
-            history_blocks,
             inner: RwLock::new(inner),
             pending: RwLock::new(None),
             pool: Mutex::new(Pool::default()),

@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     l1::L1Origin,
-    state::{State, StateDiff, StateView},
+    state::{StateDiff, StateView, World},
     transaction::SignedTx,
 };
 
@@ -79,7 +79,7 @@ impl SealedBlock {
 /// A block and what it did to the state.
 pub(crate) struct BuiltBlock {
     pub(crate) block: SealedBlock,
-    pub(crate) state: State,
+    pub(crate) state: StateView,
     pub(crate) diff: StateDiff,
 }
 
@@ -96,7 +96,7 @@ pub(crate) trait CandidateTxs {
     fn invalid(&mut self, reason: String);
 }
 
-/// Builds the block after `parent`, whose state is `view`.
+/// Builds the block after `parent`, whose state is the latest in `world`, and applies it there.
 ///
 /// The block's first transaction is the L1 attributes deposit for `origin`. Users' transactions
 /// follow in the order in which `candidates` gives them, until the gas limit is reached.
@@ -106,7 +106,7 @@ pub(crate) trait CandidateTxs {
 pub(crate) fn build_block(
     rules: &Rules,
     parent: &SealedBlock,
-    view: StateView,
+    world: &Arc<World>,
     origin: &L1Origin,
     candidates: &mut dyn CandidateTxs,
 ) -> Result<BuiltBlock, String> {
@@ -128,7 +128,7 @@ pub(crate) fn build_block(
         ..Header::default()
     };
 
-    let mut state = view.state.clone();
+    let view = latest(world, parent.number());
     let mut evm_state = EvmState::builder().with_database_ref(view).with_bundle_update().build();
     let evm = OpEvmFactory::<OpTx>::default().create_evm(&mut evm_state, rules.evm_env(&header));
     let context = OpBlockExecutionCtx {
@@ -171,10 +171,10 @@ pub(crate) fn build_block(
     let (_, result) = executor.finish().map_err(|error| error.to_string())?;
     evm_state.merge_transitions(BundleRetention::PlainState);
     let diff = StateDiff::from_bundle(evm_state.take_bundle());
-    state.apply(&diff);
 
     header.gas_used = result.gas_used;
-    header.state_root = state.root();
+    header.state_root = world.apply(header.number, &diff);
+    let state = latest(world, header.number);
     header.withdrawals_root = Some(state.storage_root(MESSAGE_PASSER));
     let envelopes: Vec<_> = txs.iter().map(Recovered::inner).collect();
     header.transactions_root = calculate_transaction_root(&envelopes);
@@ -183,6 +183,10 @@ pub(crate) fn build_block(
         result.receipts.iter().fold(Bloom::ZERO, |bloom, receipt| bloom | receipt.bloom());
     let receipts = result.receipts.into_iter().map(OpReceipt::from).collect();
     Ok(BuiltBlock { block: SealedBlock::new(header, txs, receipts), state, diff })
+}
+
+fn latest(world: &Arc<World>, number: u64) -> StateView {
+    world.view(number).expect("the latest block's state is always there")
 }
 
 #[cfg(test)]
@@ -200,7 +204,7 @@ mod tests {
     use crate::{
         Genesis,
         l1::{EmbeddedL1, L1Source},
-        state::BlockHashes,
+        state::HistoryLimits,
     };
 
     /// Called with two words it stores the second at the slot that the first names. Called with one
@@ -300,15 +304,15 @@ mod tests {
         }
         let rules = Rules::new(&genesis);
         let l1 = EmbeddedL1::new(genesis.chain_id, 1_000);
-        let mut state = genesis.state();
-        let (header, _) = genesis.block(&state, 1_000);
+        let world = genesis.world(HistoryLimits { blocks: 4, bytes: 1 << 20 });
+        let (header, _) = genesis.block(&latest(&world, 0), 1_000);
         let mut parent = SealedBlock::new(header, Vec::new(), Vec::new());
         let mut model = Model::default();
         for (address, account) in &genesis.alloc {
             let code_hash = keccak256(&account.code);
             model.0.insert(*address, (account.nonce, account.balance, code_hash, BTreeMap::new()));
         }
-        assert_eq!(model.root(), state.root());
+        assert_eq!(model.root(), parent.header.state_root);
         let supply = model.supply();
 
         let mut nonces = [0u64; 3];
@@ -346,15 +350,14 @@ mod tests {
                 };
                 txs.push_back(Arc::new(signed(&keys[sender], nonce, to, value, input.into())));
             }
-            let view = StateView { state: state.clone(), hashes: BlockHashes::default() };
             let origin = l1.origin(parent.header.timestamp + 1);
-            let built = build_block(&rules, &parent, view, &origin, &mut Fixed(txs)).unwrap();
+            let built = build_block(&rules, &parent, &world, &origin, &mut Fixed(txs)).unwrap();
             model.apply(&built.diff);
             assert_eq!(built.block.header.state_root, model.root());
             assert_eq!(model.supply(), supply);
             assert_eq!(built.block.header.timestamp, parent.header.timestamp + 1);
             check_size(&built.block);
-            (state, parent) = (built.state, built.block);
+            parent = built.block;
         }
         assert!(contracts.len() > 10);
         let stored = model.0.values().filter(|account| !account.3.is_empty()).count();

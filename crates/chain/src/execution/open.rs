@@ -183,6 +183,11 @@ impl OpenBlock {
 }
 
 impl ExecutedBlock {
+    /// Its number.
+    pub(crate) fn number(&self) -> u64 {
+        self.header.number
+    }
+
     /// Fills in the roots. `state` makes the block's changes and returns the state root and the
     /// storage root of the message passer.
     pub(crate) fn seal(
@@ -231,7 +236,7 @@ mod tests {
         Genesis,
         l1::{EmbeddedL1, L1Source},
         execution::MESSAGE_PASSER,
-        state::BlockHashes,
+        state::HistoryLimits,
     };
 
     /// Called with two words it stores the second at the slot that the first names. Called with one
@@ -316,15 +321,15 @@ mod tests {
         }
         let rules = Rules::new(&genesis);
         let l1 = EmbeddedL1::new(genesis.chain_id, 1_000);
-        let mut state = genesis.state();
-        let (header, _) = genesis.block(&state, 1_000);
+        let world = genesis.world(HistoryLimits { blocks: 4, bytes: 1 << 20 });
+        let (header, _) = genesis.block(&world.latest(), 1_000);
         let mut parent = SealedBlock::new(header, Vec::new(), Vec::new());
         let mut model = Model::default();
         for (address, account) in &genesis.alloc {
             let code_hash = keccak256(&account.code);
             model.0.insert(*address, (account.nonce, account.balance, code_hash, BTreeMap::new()));
         }
-        assert_eq!(model.root(), state.root());
+        assert_eq!(model.root(), parent.header.state_root);
         let supply = model.supply();
 
         let mut nonces = [0u64; 3];
@@ -362,16 +367,16 @@ mod tests {
                 };
                 txs.push(Arc::new(signed(&keys[sender], nonce, to, value, input.into())));
             }
-            let view = StateView { state: state.clone(), hashes: BlockHashes::default() };
             let timestamp = parent.header.timestamp + 1;
             let origin = l1.origin(timestamp);
-            let mut open = OpenBlock::begin(&rules, &parent, view, &origin, timestamp).unwrap();
+            let mut open = OpenBlock::begin(&rules, &parent, world.latest(), &origin, timestamp).unwrap();
             for tx in &txs {
                 open.execute(tx).unwrap();
             }
+            let number = parent.number() + 1;
             let (block, diff) = open.finish().unwrap().seal(|diff| {
-                state.apply(diff);
-                (state.root(), state.storage_root(MESSAGE_PASSER))
+                let root = world.apply(number, diff);
+                (root, world.latest().storage_root(MESSAGE_PASSER))
             });
             model.apply(&diff);
             assert_eq!(block.header.state_root, model.root());

@@ -5,7 +5,7 @@ use alloy_primitives::B256;
 use alloy_rlp::{Encodable, length_of_length};
 use op_alloy_consensus::{OpReceipt, OpTxEnvelope};
 
-use crate::state::{State, StateDiff};
+use crate::state::{StateDiff, StateView};
 
 /// A block with its receipts, as it is announced.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,6 +49,6 @@ impl SealedBlock {
 /// A block, and what it did to the state.
 pub(crate) struct BuiltBlock {
     pub(crate) block: SealedBlock,
-    pub(crate) state: State,
+    pub(crate) state: StateView,
     pub(crate) diff: StateDiff,
 }

@@ -183,8 +183,8 @@ impl Producer {
         // Derivation from L1 fixes this: never the wall clock.
         let timestamp = tip.block.header.timestamp + 1 + skip;
         let origin = self.l1.origin(timestamp);
-        let view = self.chain.view(tip.state.clone());
-        OpenBlock::begin(&self.chain.rules, &tip.block, view, &origin, timestamp)
+        let state = tip.state.clone();
+        OpenBlock::begin(&self.chain.rules, &tip.block, state, &origin, timestamp)
             .map_err(|reason| fault(tip.block.number() + 1, reason))
     }
 
@@ -229,7 +229,7 @@ impl Producer {
         let started = Instant::now();
         let number = opened.block.header().number;
         let executed = opened.block.finish().map_err(|reason| fault(number, reason))?;
-        let built = self.build(&opened.tip, executed, opened.spent + started.elapsed());
+        let built = self.build(executed, opened.spent + started.elapsed());
         self.append(vec![built])?;
         for done in waiting {
             // The one who asked may have gone.
@@ -247,7 +247,7 @@ impl Producer {
             let open = self.begin(&tip, 0)?;
             let number = open.header().number;
             let executed = open.finish().map_err(|reason| fault(number, reason))?;
-            let next = self.build(&tip, executed, started.elapsed());
+            let next = self.build(executed, started.elapsed());
             self.chain.record_hash(&next.block);
             tip = Tip { block: Arc::new(next.block.clone()), state: next.state.clone() };
             built.push(next);
@@ -294,19 +294,20 @@ impl Producer {
 
     /// Makes a block's changes to the state, and the block with its roots. `spent` was worked on it
     /// before.
-    fn build(&self, tip: &Tip, executed: ExecutedBlock, spent: Duration) -> BuiltBlock {
+    fn build(&self, executed: ExecutedBlock, spent: Duration) -> BuiltBlock {
         let started = Instant::now();
-        let mut state = tip.state.clone();
+        let world = &self.chain.world;
         let mut root_time = Duration::ZERO;
+        let number = executed.number();
         let (block, diff) = executed.seal(|diff| {
             let started = Instant::now();
-            state.apply(diff);
-            let roots = (state.root(), state.storage_root(MESSAGE_PASSER));
+            let state_root = world.apply(number, diff);
+            let withdrawals_root = world.latest().storage_root(MESSAGE_PASSER);
             root_time = started.elapsed();
-            roots
+            (state_root, withdrawals_root)
         });
         self.chain.metrics.block_built(spent + started.elapsed(), root_time);
-        BuiltBlock { block, state, diff }
+        BuiltBlock { block, state: world.latest(), diff }
     }
 }
 
@@ -327,6 +328,7 @@ mod tests {
     use crate::{
         Genesis,
         l1::EmbeddedL1,
+        state::HistoryLimits,
         storage::{
             BLOCK_LOG, DataDir,
             test_disk::{Fault, TestDisk},
@@ -356,7 +358,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let data_dir = DataDir::open(dir.path()).unwrap();
         let genesis = Genesis { timestamp: Some(START), ..Genesis::devnet() };
-        let chain = Chain::recover(&data_dir, &genesis, START, 8).unwrap().chain;
+        let limits = HistoryLimits { blocks: 8, bytes: 1 << 20 };
+        let chain = Chain::recover(&data_dir, &genesis, START, limits).unwrap().chain;
         let disk = TestDisk::holding(Log::file_header(BLOCK_LOG, chain.genesis_hash));
         let disk = Arc::new(disk);
         let hash = chain.genesis_hash;

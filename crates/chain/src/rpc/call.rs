@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     execution::{CallOutcome, SealedBlock, Simulation},
-    state::{State, StateView},
+    state::StateView,
 };
 
 /// What a transfer without data costs.
@@ -142,10 +142,10 @@ fn permit(context: &Context) -> RpcResult<tokio::sync::SemaphorePermit<'_>> {
 fn simulation<'a>(
     context: &'a Context,
     block: &'a Arc<SealedBlock>,
-    state: State,
+    state: StateView,
     overrides: Option<StateOverride>,
 ) -> RpcResult<Simulation<'a>> {
-    let mut db = CacheDB::new(context.chain.view(state));
+    let mut db = CacheDB::new(state);
     let overrides = overrides.unwrap_or_default();
     if overrides.len() > OVERRIDES_MAX {
         return Err(limit(format!("too many state overrides, the limit is {OVERRIDES_MAX}")));

@@ -13,10 +13,10 @@ use super::{
     limits::CALLS_AT_ONCE_MAX,
 };
 use crate::{
-    chain::{Chain, NoState},
+    chain::Chain,
     execution::SealedBlock,
     producer::Bell,
-    state::State,
+    state::{NoState, StateView},
     storage::Journal,
 };
 
@@ -81,7 +81,7 @@ impl Context {
     }
 
     /// The block with this id (default: the latest) and the state after it.
-    pub(super) fn at(&self, id: Option<BlockId>) -> RpcResult<(Arc<SealedBlock>, State)> {
+    pub(super) fn at(&self, id: Option<BlockId>) -> RpcResult<(Arc<SealedBlock>, StateView)> {
         let id = id.unwrap_or(BlockId::latest());
         if matches!(
             id,
@@ -101,7 +101,7 @@ impl Context {
             NoState::Unknown => unknown_block(),
             NoState::Pruned { oldest } => unavailable(format!(
                 "the state of block {number} is no longer kept: the oldest that is kept is block \
-                 {oldest} (setting history_blocks)"
+                 {oldest} (settings history_blocks and history_bytes)"
             )),
         })?;
         Ok((block, state))

@@ -2,10 +2,9 @@
 
 use alloy_consensus::constants::KECCAK_EMPTY;
 use alloy_eips::{BlockId, BlockNumberOrTag};
-use alloy_primitives::{Address, B256, Bytes, U64, U256};
+use alloy_primitives::{Address, B256, U64, U256};
 use alloy_rpc_types_eth::{EIP1186AccountProofResponse, EIP1186StorageProof};
 use alloy_serde::JsonStorageKey;
-use alloy_trie::EMPTY_ROOT_HASH;
 use jsonrpsee::{RpcModule, core::RegisterMethodError};
 
 use super::{
@@ -13,7 +12,6 @@ use super::{
     error::{RpcResult, limit},
     limits::PROOF_SLOTS_MAX,
 };
-use crate::state::Account;
 
 pub(super) fn register(module: &mut RpcModule<Context>) -> Result<(), RegisterMethodError> {
     module.register_method("eth_getBalance", |params, context, _| {
@@ -26,16 +24,14 @@ pub(super) fn register(module: &mut RpcModule<Context>) -> Result<(), RegisterMe
         let mut params = params.sequence();
         let address: Address = params.next()?;
         let (_, state) = context.at(params.optional_next()?)?;
-        RpcResult::Ok(state.account(address).map(Account::code).unwrap_or_default())
+        RpcResult::Ok(state.account(address).map(|account| account.code()).unwrap_or_default())
     })?;
     module.register_method("eth_getStorageAt", |params, context, _| {
         let mut params = params.sequence();
         let address: Address = params.next()?;
         let slot: JsonStorageKey = params.next()?;
         let (_, state) = context.at(params.optional_next()?)?;
-        let slot = slot.as_b256().into();
-        let value = state.account(address).map_or(U256::ZERO, |account| account.storage(slot));
-        RpcResult::Ok(B256::from(value))
+        RpcResult::Ok(B256::from(state.storage(address, slot.as_b256().into())))
     })?;
     module.register_method("eth_getTransactionCount", |params, context, _| {
         let mut params = params.sequence();
@@ -74,18 +70,17 @@ fn proof(
         .into_iter()
         .map(|key| {
             let slot: U256 = key.as_b256().into();
-            let value = account.map_or(U256::ZERO, |account| account.storage(slot));
-            let proof: Vec<Bytes> =
-                account.map(|account| account.storage_proof(slot)).unwrap_or_default();
+            let value = state.storage(address, slot);
+            let proof = state.storage_proof(address, slot);
             EIP1186StorageProof { key, value, proof }
         })
         .collect();
     Ok(EIP1186AccountProofResponse {
         address,
-        balance: account.map_or(U256::ZERO, |account| account.balance),
-        code_hash: account.map_or(KECCAK_EMPTY, Account::code_hash),
-        nonce: account.map_or(0, |account| account.nonce),
-        storage_hash: account.map_or(EMPTY_ROOT_HASH, Account::storage_root),
+        balance: account.as_ref().map_or(U256::ZERO, |account| account.balance),
+        code_hash: account.as_ref().map_or(KECCAK_EMPTY, |account| account.code_hash),
+        nonce: account.as_ref().map_or(0, |account| account.nonce),
+        storage_hash: state.storage_root(address),
         account_proof,
         storage_proof,
     })

@@ -1,315 +1,244 @@
-//! A Merkle-Patricia trie that keeps its old versions.
+//! The Merkle-Patricia tries of the state: one of the accounts and one of each account's storage,
+//! for every block of a window.
 //!
-//! Nodes are immutable once shared: a clone of a [`Trie`] is one pointer, and a change copies only
-//! the path it touches. So the state after each block is a value of its own, which gives a
-//! consistent snapshot to every reader, history for old blocks, and proofs, from one structure.
-//! Hashes are computed when asked for and kept.
+//! ```text
+//! changes ─▶ edit (copy on write) ─▶ hashing (level by level) ─▶ root of the block
+//!                     │
+//!                     └─▶ superseded nodes ─▶ free, when the last block that had them is forgotten
+//! ```
+//!
+//! All nodes lie in one arena. A node remembers the block that made it: that block changes it in
+//! place, a later one makes a copy. So the tries after each block of the window stay as they were,
+//! sharing what they have in common, and a block costs only what it touched.
 //!
 //! **Invariant:** the root equals that of `alloy_trie::HashBuilder` over the same entries, whatever
-//! the order of insertions and removals that led to them.
+//! the history that led to them.
+//! **Invariant:** every node is reachable from a block of the window, or superseded by one, or free.
 
-mod node;
+mod arena;
+mod edit;
+mod hashing;
+mod nibbles;
+mod proof;
+mod reference;
+#[cfg(test)]
+mod tests;
 
-use std::sync::Arc;
+use std::{collections::VecDeque, mem};
 
-use alloy_primitives::{B256, Bytes};
-use alloy_trie::{EMPTY_ROOT_HASH, Nibbles};
+use alloy_primitives::{B256, U256};
+use alloy_trie::EMPTY_ROOT_HASH;
 
-pub(crate) use node::TrieValue;
-use node::{Kind, Node};
+use self::{
+    arena::{AccountLeaf, Arena, Kind, Node, NodeId, Value},
+    edit::Edit,
+    nibbles::{first_difference, nibble},
+};
 
-/// A map from 32-byte hashed keys to values, with a root hash.
-#[derive(Clone)]
-pub(crate) struct Trie<V> {
-    root: Option<Arc<Node<V>>>,
+/// Bytes that a superseded node takes until it is freed.
+pub(crate) const NODE_BYTES: usize = mem::size_of::<Node>() + mem::size_of::<NodeId>();
+
+/// What a block did to one account.
+#[derive(Clone, Debug)]
+pub(crate) struct AccountChange {
+    /// Hash of the address.
+    pub(crate) key: B256,
+    /// `None`: the account is gone, and its storage with it.
+    pub(crate) set: Option<AccountSet>,
 }
 
-impl<V> Default for Trie<V> {
-    fn default() -> Self {
-        Self { root: None }
+/// What an account is after a block.
+#[derive(Clone, Debug)]
+pub(crate) struct AccountSet {
+    pub(crate) nonce: u64,
+    pub(crate) balance: U256,
+    /// `None`: as before.
+    pub(crate) code_hash: Option<B256>,
+    /// Slots that are not listed are zero now.
+    pub(crate) storage_cleared: bool,
+    /// Hashes of slots with their values; zero removes the slot.
+    pub(crate) slots: Vec<(B256, U256)>,
+}
+
+/// The tries after one block.
+struct Version {
+    root: Option<NodeId>,
+    root_hash: B256,
+    /// What earlier blocks have and this one has not.
+    superseded: Vec<NodeId>,
+}
+
+/// The tries after every block of a window.
+pub(crate) struct Tries {
+    arena: Arena,
+    /// Number of the first version's block.
+    oldest: u64,
+    versions: VecDeque<Version>,
+}
+
+impl Tries {
+    /// The tries of an empty state after block `number`.
+    pub(crate) fn empty(number: u64) -> Self {
+        let version = Version { root: None, root_hash: EMPTY_ROOT_HASH, superseded: Vec::new() };
+        Self { arena: Arena::default(), oldest: number, versions: VecDeque::from([version]) }
+    }
+
+    /// Makes the changes of the next block, in order. Returns its state root and how many nodes it
+    /// superseded.
+    pub(crate) fn apply(&mut self, changes: Vec<AccountChange>) -> (B256, usize) {
+        let block = self.oldest + self.versions.len() as u64;
+        let mut superseded = Vec::new();
+        let root = self.change(block, self.last().root, changes, &mut superseded);
+        let root_hash = self.hash(root);
+        let count = superseded.len();
+        self.versions.push_back(Version { root, root_hash, superseded });
+        (root_hash, count)
+    }
+
+    /// Makes changes in the name of the only block. They have no root until
+    /// [`finish_loading`](Self::finish_loading).
+    pub(crate) fn load(&mut self, changes: Vec<AccountChange>) {
+        assert_eq!(self.versions.len(), 1, "loading comes before other blocks");
+        let root = self.change(self.oldest, self.last().root, changes, &mut Vec::new());
+        self.last_mut().root = root;
+    }
+
+    /// State root of what was loaded.
+    pub(crate) fn finish_loading(&mut self) -> B256 {
+        let root_hash = self.hash(self.last().root);
+        self.last_mut().root_hash = root_hash;
+        root_hash
+    }
+
+    fn change(
+        &mut self,
+        block: u64,
+        root: Option<NodeId>,
+        mut changes: Vec<AccountChange>,
+        superseded: &mut Vec<NodeId>,
+    ) -> Option<NodeId> {
+        // Neighbours share their path, which is then at hand. Stable: of two changes to one account
+        // the later one holds.
+        changes.sort_by_key(|change| change.key);
+        let mut edit = Edit { arena: &mut self.arena, block, superseded };
+        changes.iter().fold(root, |root, change| edit.change_account(root, change))
+    }
+
+    fn hash(&mut self, root: Option<NodeId>) -> B256 {
+        let Some(root) = root else { return EMPTY_ROOT_HASH };
+        self.arena.hash(root);
+        self.arena.reference(root).root_hash()
+    }
+
+    /// Forgets the blocks before `oldest`.
+    pub(crate) fn forget_before(&mut self, oldest: u64) {
+        while self.oldest < oldest && self.versions.len() > 1 {
+            self.versions.pop_front();
+            self.oldest += 1;
+            let version = self.versions.front_mut().expect("two or more were there");
+            for id in mem::take(&mut version.superseded) {
+                self.arena.free(id);
+            }
+        }
+    }
+
+    /// State root after block `number`, which must be in the window.
+    pub(crate) fn root(&self, number: u64) -> B256 {
+        self.version(number).root_hash
+    }
+
+    /// Storage root of the account with this key after block `number`, which must be in the window.
+    pub(crate) fn storage_root(&self, number: u64, key: &B256) -> B256 {
+        self.storage(number, key)
+            .map_or(EMPTY_ROOT_HASH, |root| self.arena.reference(root).root_hash())
+    }
+
+    fn storage(&self, number: u64, key: &B256) -> Option<NodeId> {
+        self.arena.account(self.version(number).root, key)?.storage
+    }
+
+    fn version(&self, number: u64) -> &Version {
+        let index = number.checked_sub(self.oldest).and_then(|back| usize::try_from(back).ok());
+        index
+            .and_then(|index| self.versions.get(index))
+            .expect("a view keeps the blocks that it reads in the window")
+    }
+
+    fn last(&self) -> &Version {
+        self.versions.back().expect("there is always one")
+    }
+
+    fn last_mut(&mut self) -> &mut Version {
+        self.versions.back_mut().expect("there is always one")
     }
 }
 
-impl<V: TrieValue> Trie<V> {
-    /// Whether there is no entry.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.root.is_none()
-    }
-
-    /// The root hash.
-    pub(crate) fn root(&self) -> B256 {
-        self.root.as_ref().map_or(EMPTY_ROOT_HASH, |node| node.root_hash())
-    }
-
-    /// The value at `key`.
-    pub(crate) fn get(&self, key: B256) -> Option<&V> {
-        let path = Nibbles::unpack(key);
+impl Arena {
+    /// The value at `key` in the trie under `root`.
+    fn value(&self, root: Option<NodeId>, key: &B256) -> Option<&Value> {
+        let mut node = self.get(root?);
         let mut depth = 0;
-        let mut node = self.root.as_deref()?;
         loop {
             match &node.kind {
-                Kind::Leaf { path: rest, value } => {
-                    return (path.slice(depth..) == *rest).then_some(value);
-                }
-                Kind::Extension { path: rest, child } => {
-                    if !path.slice(depth..).starts_with(rest) {
+                Kind::Leaf { key: found, value } => return (found == key).then_some(value),
+                Kind::Extension { prefix, end, child } => {
+                    if first_difference(prefix, key) < usize::from(*end) {
                         return None;
                     }
-                    depth += rest.len();
-                    node = child;
+                    depth = usize::from(*end);
+                    node = self.get(*child);
                 }
-                Kind::Branch { children } => {
-                    node = children[usize::from(path.get(depth)?)].as_deref()?;
+                Kind::Branch { children, .. } => {
+                    node = self.get(children[nibble(key, depth)]?);
                     depth += 1;
                 }
             }
         }
     }
 
-    /// Sets the value at `key`.
-    pub(crate) fn insert(&mut self, key: B256, value: V) {
-        let path = Nibbles::unpack(key);
-        match &mut self.root {
-            Some(root) => insert(root, path, value),
-            empty => *empty = Some(Node::leaf(path, value)),
+    fn account(&self, root: Option<NodeId>, key: &B256) -> Option<&AccountLeaf> {
+        match self.value(root, key)? {
+            Value::Account(account) => Some(account),
+            Value::Slot(_) => None,
         }
     }
+}
 
-    /// Removes the entry at `key`, if there is one.
-    pub(crate) fn remove(&mut self, key: B256) {
+impl Edit<'_> {
+    fn change_account(&mut self, root: Option<NodeId>, change: &AccountChange) -> Option<NodeId> {
+        let before = self.arena.account(root, &change.key).copied();
+        let mut storage = before.and_then(|account| account.storage);
+        let cleared = change.set.as_ref().is_none_or(|set| set.storage_cleared);
+        if cleared && let Some(root) = storage.take() {
+            self.discard_all(root);
+        }
+        let Some(set) = &change.set else {
+            return match (root, before) {
+                (Some(root), Some(_)) => self.remove(root, &change.key),
+                _ => root,
+            };
+        };
+        for (key, value) in &set.slots {
+            storage = self.change_slot(storage, key, *value);
+        }
+        let code_hash = set.code_hash.or(before.map(|account| account.code_hash));
+        let account = AccountLeaf {
+            nonce: set.nonce,
+            balance: set.balance,
+            code_hash: code_hash.unwrap_or(alloy_trie::KECCAK_EMPTY),
+            storage,
+        };
+        Some(self.insert(root, &change.key, Value::Account(account)))
+    }
+
+    fn change_slot(&mut self, root: Option<NodeId>, key: &B256, value: U256) -> Option<NodeId> {
+        if !value.is_zero() {
+            return Some(self.insert(root, key, Value::Slot(value)));
+        }
         // Looked up first, so that removing what is not there copies no path.
-        if self.get(key).is_none() {
-            return;
+        match root {
+            Some(root) if self.arena.value(Some(root), key).is_some() => self.remove(root, key),
+            _ => root,
         }
-        if let Some(root) = &mut self.root
-            && remove(root, Nibbles::unpack(key)) == Left::Nothing
-        {
-            self.root = None;
-        }
-    }
-
-    /// The encoded nodes from the root towards `key`, as `eth_getProof` gives them: of inclusion if
-    /// the key is there, of exclusion otherwise. Nodes that are embedded in their parent are not
-    /// listed.
-    pub(crate) fn proof(&self, key: B256) -> Vec<Bytes> {
-        let path = Nibbles::unpack(key);
-        let mut nodes = Vec::new();
-        let mut depth = 0;
-        let mut next = self.root.as_deref();
-        while let Some(node) = next {
-            if nodes.is_empty() || node.reference().is_hash() {
-                nodes.push(Bytes::from(node.encode()));
-            }
-            next = match &node.kind {
-                Kind::Leaf { .. } => None,
-                Kind::Extension { path: rest, child } => {
-                    let on_path = path.slice(depth..).starts_with(rest);
-                    depth += rest.len();
-                    on_path.then_some(child)
-                }
-                Kind::Branch { children } => {
-                    let child = children[usize::from(path.get_unchecked(depth))].as_deref();
-                    depth += 1;
-                    child
-                }
-            };
-        }
-        nodes
-    }
-}
-
-fn insert<V: TrieValue>(node: &mut Arc<Node<V>>, path: Nibbles, value: V) {
-    let node = Arc::make_mut(node);
-    node.touch();
-    match &mut node.kind {
-        Kind::Leaf { path: rest, value: old } if *rest == path => *old = value,
-        Kind::Leaf { path: rest, value: old } => {
-            let common = rest.common_prefix_length(&path);
-            let mut children = [const { None }; 16];
-            children[nibble(rest, common)] =
-                Some(Node::leaf(rest.slice(common + 1..), old.clone()));
-            children[nibble(&path, common)] = Some(Node::leaf(path.slice(common + 1..), value));
-            node.kind = branch_below(path.slice(..common), Kind::Branch { children });
-        }
-        Kind::Extension { path: rest, child } => {
-            let common = rest.common_prefix_length(&path);
-            if common == rest.len() {
-                insert(child, path.slice(common..), value);
-                return;
-            }
-            let tail = rest.slice(common + 1..);
-            let kept = if tail.is_empty() {
-                Arc::clone(child)
-            } else {
-                Arc::new(Node::new(Kind::Extension { path: tail, child: Arc::clone(child) }))
-            };
-            let mut children = [const { None }; 16];
-            children[nibble(rest, common)] = Some(kept);
-            children[nibble(&path, common)] = Some(Node::leaf(path.slice(common + 1..), value));
-            node.kind = branch_below(path.slice(..common), Kind::Branch { children });
-        }
-        Kind::Branch { children } => match &mut children[nibble(&path, 0)] {
-            Some(child) => insert(child, path.slice(1..), value),
-            empty => *empty = Some(Node::leaf(path.slice(1..), value)),
-        },
-    }
-}
-
-/// What a removal left of a node.
-#[derive(PartialEq, Eq)]
-enum Left {
-    Nothing,
-    Something,
-}
-
-/// Removes an entry that is known to be there.
-fn remove<V: TrieValue>(node: &mut Arc<Node<V>>, path: Nibbles) -> Left {
-    if matches!(node.kind, Kind::Leaf { .. }) {
-        return Left::Nothing;
-    }
-    let node = Arc::make_mut(node);
-    node.touch();
-    match &mut node.kind {
-        Kind::Leaf { .. } => return Left::Nothing,
-        Kind::Extension { path: rest, child } => {
-            // The child is a branch, which holds two entries or more, so something is left.
-            remove(child, path.slice(rest.len()..));
-            node.kind = prefixed(*rest, Arc::clone(child));
-        }
-        Kind::Branch { children } => {
-            let slot = &mut children[nibble(&path, 0)];
-            if slot.as_mut().is_some_and(|child| remove(child, path.slice(1..)) == Left::Nothing) {
-                *slot = None;
-            }
-            let mut left = (0u8..).zip(&*children).filter_map(|(i, c)| Some((i, c.as_ref()?)));
-            if let (Some((index, only)), None) = (left.next(), left.next()) {
-                node.kind = prefixed(Nibbles::from_nibbles([index]), Arc::clone(only));
-            }
-        }
-    }
-    Left::Something
-}
-
-/// `node` reached through `prefix`: leaves and extensions take the prefix into their own path.
-fn prefixed<V: TrieValue>(prefix: Nibbles, node: Arc<Node<V>>) -> Kind<V> {
-    match &node.kind {
-        Kind::Leaf { path, value } => Kind::Leaf { path: prefix.join(path), value: value.clone() },
-        Kind::Extension { path, child } => {
-            Kind::Extension { path: prefix.join(path), child: Arc::clone(child) }
-        }
-        Kind::Branch { .. } => Kind::Extension { path: prefix, child: node },
-    }
-}
-
-/// A branch, under an extension if entries share a prefix.
-fn branch_below<V: TrieValue>(prefix: Nibbles, branch: Kind<V>) -> Kind<V> {
-    if prefix.is_empty() {
-        branch
-    } else {
-        Kind::Extension { path: prefix, child: Arc::new(Node::new(branch)) }
-    }
-}
-
-fn nibble(path: &Nibbles, index: usize) -> usize {
-    usize::from(path.get_unchecked(index))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use alloy_primitives::{U256, keccak256};
-    use alloy_trie::{HashBuilder, proof::verify_proof};
-    use proptest::prelude::*;
-
-    use super::*;
-
-    impl TrieValue for Vec<u8> {
-        fn rlp(&self) -> Vec<u8> {
-            self.clone()
-        }
-    }
-
-    fn reference_root(entries: &BTreeMap<B256, Vec<u8>>) -> B256 {
-        let mut builder = HashBuilder::default();
-        for (key, value) in entries {
-            builder.add_leaf(Nibbles::unpack(key), value);
-        }
-        builder.root()
-    }
-
-    /// Keys that share long prefixes, so that extensions split and merge all the time.
-    fn crowded_key() -> impl Strategy<Value = B256> {
-        (0u8..4, 0u8..4, 0usize..32, 0u8..3).prop_map(|(a, b, at, c)| {
-            let mut key = [0u8; 32];
-            key[0] = a << 4;
-            key[at] ^= b << (4 * (at % 2));
-            key[31] ^= c;
-            B256::from(key)
-        })
-    }
-
-    fn any_key() -> impl Strategy<Value = B256> {
-        prop_oneof![crowded_key(), any::<u16>().prop_map(|n| keccak256(n.to_be_bytes()))]
-    }
-
-    proptest! {
-        #[test]
-        fn root_and_proofs_equal_the_reference_after_every_history(
-            changes in prop::collection::vec(
-                (any_key(), prop::option::weighted(0.6, prop::collection::vec(any::<u8>(), 1..40))),
-                1..120,
-            ),
-            snapshot_at in 0usize..120,
-        ) {
-            let mut trie = Trie::<Vec<u8>>::default();
-            let mut model = BTreeMap::new();
-            let mut snapshot = None;
-            for (index, (key, value)) in changes.into_iter().enumerate() {
-                if index == snapshot_at {
-                    snapshot = Some((trie.clone(), reference_root(&model)));
-                }
-                match value {
-                    Some(value) => {
-                        model.insert(key, value.clone());
-                        trie.insert(key, value);
-                    }
-                    None => {
-                        model.remove(&key);
-                        trie.remove(key);
-                    }
-                }
-                prop_assert_eq!(trie.root(), reference_root(&model));
-                prop_assert_eq!(trie.get(key), model.get(&key));
-                let proof = trie.proof(key);
-                let verified =
-                    verify_proof(trie.root(), Nibbles::unpack(key), model.get(&key).cloned(), &proof);
-                prop_assert!(verified.is_ok(), "{verified:?}");
-            }
-            if let Some((trie, root)) = snapshot {
-                prop_assert_eq!(trie.root(), root, "a snapshot does not move");
-            }
-        }
-    }
-
-    #[test]
-    fn ten_thousand_entries_are_inserted_and_removed_exactly() {
-        let entries: BTreeMap<_, _> = (0..10_000u64)
-            .map(|n| (keccak256(n.to_be_bytes()), n.to_be_bytes().to_vec()))
-            .collect();
-        let mut trie = Trie::default();
-        for (key, value) in &entries {
-            trie.insert(*key, value.clone());
-        }
-        assert_eq!(trie.root(), reference_root(&entries));
-        for key in entries.keys().skip(1) {
-            trie.remove(*key);
-        }
-        let first = entries.iter().next().map(|(k, v)| (*k, v.clone()));
-        assert_eq!(trie.root(), reference_root(&first.into_iter().collect()));
-        trie.remove(*entries.keys().next().unwrap());
-        assert!(trie.is_empty());
-        assert_eq!(trie.root(), EMPTY_ROOT_HASH);
-        assert!(trie.get(B256::from(U256::from(1))).is_none());
     }
 }

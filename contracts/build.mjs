@@ -2,7 +2,7 @@
 // Compiles the contracts and writes what the Rust side commits: one artifact per contract and the
 // devnet's genesis allocation. `--check` writes nothing and fails if a committed file would change.
 //
-//   src/*.sol ─▶ forge build ─▶ out/ ─▶ ../crates/contracts/artifacts/*.json   (abi, bytecode)
+//   src/**/*.sol ─▶ forge build ─▶ out/ ─▶ ../crates/contracts/artifacts/*.json   (abi, bytecode)
 //   script/Genesis.s.sol ─▶ cache/ ─▶ ../crates/contracts/genesis/devnet.json  (geth-style alloc)
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
@@ -13,6 +13,8 @@ import { forge } from './forge.mjs'
 const root = dirname(fileURLToPath(import.meta.url))
 const crate = join(root, '..', 'crates', 'contracts')
 const contracts = ['DatanetRegistry', 'ModelRegistry', 'InferenceMarket']
+// Their place in a genesis is the business of crates/predeploys.
+const predeploys = ['L1Block', 'L2ToL1MessagePasser', 'NativeAssetLiquidity', 'LiquidityController']
 const genesisAddresses = [1, 2, 3].map((n) => `0x4f4c${n.toString(16).padStart(36, '0')}`)
 const check = process.argv.includes('--check')
 
@@ -54,7 +56,7 @@ function genesis() {
 run('build', '--skip', 'test')
 run('script', 'script/Genesis.s.sol:Genesis')
 
-const files = new Map(contracts.map((name) => [join(crate, 'artifacts', `${name}.json`), artifact(name)]))
+const files = new Map([...contracts, ...predeploys].map((name) => [join(crate, 'artifacts', `${name}.json`), artifact(name)]))
 files.set(join(crate, 'genesis', 'devnet.json'), genesis())
 
 let stale = 0

@@ -17,6 +17,9 @@ interface Vm {
     function deal(address account, uint256 balance) external;
     function loadAllocs(string calldata path) external;
     function etch(address target, bytes calldata code) external;
+    function getCode(string calldata artifact) external view returns (bytes memory creation);
+    function load(address target, bytes32 slot) external view returns (bytes32);
+    function store(address target, bytes32 slot, bytes32 value) external;
     function prank(address sender) external;
     function startPrank(address sender) external;
     function stopPrank() external;

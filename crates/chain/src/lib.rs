@@ -25,6 +25,8 @@ mod clock;
 mod config;
 mod error;
 mod execution;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod genesis;
 mod l1;
 mod metrics;

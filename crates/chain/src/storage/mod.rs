@@ -12,7 +12,7 @@ mod frame;
 mod journal;
 mod log;
 mod record;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) mod test_disk;
 
 pub(crate) use data_dir::DataDir;

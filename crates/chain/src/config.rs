@@ -14,6 +14,12 @@ const DEFAULT_RPC_ADDR: SocketAddr =
 /// About two and a quarter hours of one-second blocks.
 const DEFAULT_HISTORY_BLOCKS: u64 = 8192;
 
+/// What one block holds by default; tools ask for no more.
+const DEFAULT_CALL_GAS_MAX: u64 = 60_000_000;
+
+/// As geth's.
+const DEFAULT_CALL_TIME_MAX_MS: u64 = 5_000;
+
 /// Settings of a node. Each has a default, so that `Config::new(dir)` is enough.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -29,6 +35,14 @@ pub struct Config {
     /// How many past states `eth_call`, `eth_getBalance`, `eth_getProof` and the like can see.
     /// Blocks, receipts and logs are kept for ever. Default: 8192.
     pub history_blocks: u64,
+    /// Gas that one `eth_call` may use, that an estimate may return, and that all the calls of one
+    /// `eth_simulateV1` may use together. Default: 60,000,000.
+    pub call_gas_max: u64,
+    /// How long one call, trace or simulation may take, in milliseconds. Default: 5000.
+    pub call_time_max_ms: u64,
+    /// Whether `admin_*` methods are answered, which stop and start block production. Whoever reaches
+    /// the RPC address may use them, so only where that is this machine alone. Default: false.
+    pub admin_rpc: bool,
 }
 
 impl Default for Config {
@@ -45,6 +59,9 @@ impl Config {
             rpc_addr: DEFAULT_RPC_ADDR,
             block_production: BlockProduction::default(),
             history_blocks: DEFAULT_HISTORY_BLOCKS,
+            call_gas_max: DEFAULT_CALL_GAS_MAX,
+            call_time_max_ms: DEFAULT_CALL_TIME_MAX_MS,
+            admin_rpc: false,
         }
     }
 }

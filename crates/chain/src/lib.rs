@@ -30,6 +30,7 @@ mod l1;
 mod node;
 mod pool;
 mod producer;
+mod rollup_config;
 mod rpc;
 mod state;
 mod storage;

@@ -4,6 +4,7 @@ use std::{
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError, mpsc},
     thread,
+    time::Duration,
 };
 
 use alloy_primitives::{B256, Bytes};
@@ -16,7 +17,8 @@ use crate::{
     execution::SealedBlock,
     l1::EmbeddedL1,
     producer::{Command, Producer},
-    rpc::{self, Context, Listener, RpcServer},
+    rollup_config,
+    rpc::{self, Context, Listener, RpcServer, Settings},
     storage::{DataDir, Journal},
     transaction::SignedTx,
 };
@@ -46,6 +48,7 @@ struct Opened {
     commands: mpsc::Sender<Command>,
     journal: Journal,
     data_dir: Arc<DataDir>,
+    rpc: Settings,
 }
 
 fn open(config: &Config, genesis: Genesis) -> Result<Opened, Error> {
@@ -66,8 +69,15 @@ fn open(config: &Config, genesis: Genesis) -> Result<Opened, Error> {
         clock: Box::new(clock),
         production: config.block_production,
         commands: receiver,
+        active: true,
     };
-    Ok(Opened { chain, producer, commands, journal, data_dir })
+    let rpc = Settings {
+        call_gas_max: config.call_gas_max,
+        call_time_max: Duration::from_millis(config.call_time_max_ms),
+        admin: config.admin_rpc,
+        rollup_config: rollup_config::document(&genesis, chain.genesis_hash),
+    };
+    Ok(Opened { chain, producer, commands, journal, data_dir, rpc })
 }
 
 /// The genesis with its time: that of the data directory, or for a new one the wall clock, unless
@@ -121,7 +131,7 @@ fn restore_pool(chain: &Chain, waiting: Vec<Bytes>) {
 
 impl Opened {
     fn start(self, listener: Listener) -> Result<Handle, Error> {
-        let Self { chain, producer, commands, journal, data_dir } = self;
+        let Self { chain, producer, commands, journal, data_dir, rpc } = self;
         let live = Arc::clone(&chain);
         let (journal, journal_thread) = journal.start(Box::new(move || live.pool().encoded()))?;
         let context = Context::new(
@@ -129,6 +139,7 @@ impl Opened {
             journal.clone(),
             commands.clone(),
             producer.production,
+            rpc,
         );
         let server = rpc::serve(listener, context)?;
 
@@ -213,6 +224,13 @@ impl Handle {
     /// Address of the RPC server, with the port that was chosen if 0 was asked for.
     pub fn rpc_addr(&self) -> SocketAddr {
         self.inner.server.addr
+    }
+
+    /// Names of the JSON-RPC methods that are answered, in alphabetical order.
+    pub fn rpc_methods(&self) -> Vec<&'static str> {
+        let mut methods = self.inner.server.methods.clone();
+        methods.sort_unstable();
+        methods
     }
 
     /// EIP-155 chain id.

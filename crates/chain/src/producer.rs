@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use alloy_primitives::B256;
 use tokio::sync::oneshot;
 
 use crate::{
@@ -35,8 +36,28 @@ pub(crate) enum Command {
     Mine(oneshot::Sender<Result<(), Error>>),
     /// A transaction came into the pool.
     TransactionArrived,
+    /// Whether blocks are made, from now on.
+    Sequencing(Sequencing, oneshot::Sender<SequencerState>),
     /// End, after the block that is being made.
     Stop,
+}
+
+/// What is asked of block production as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sequencing {
+    /// Make blocks again.
+    Start,
+    /// Make no blocks, whatever asks for one.
+    Stop,
+    /// Leave it as it is.
+    Query,
+}
+
+/// What has become of block production.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SequencerState {
+    pub(crate) active: bool,
+    pub(crate) head: B256,
 }
 
 /// Extends the chain. Owns the block log.
@@ -47,6 +68,8 @@ pub(crate) struct Producer {
     pub(crate) clock: Box<dyn Clock>,
     pub(crate) production: BlockProduction,
     pub(crate) commands: mpsc::Receiver<Command>,
+    /// Whether blocks are made at all.
+    pub(crate) active: bool,
 }
 
 /// Why a block could not be added.
@@ -78,6 +101,22 @@ impl Producer {
                 None => self.produce_due(),
                 Some(Command::TransactionArrived) => self.mine_waiting(),
                 Some(Command::Stop) => return Ok(()),
+                Some(Command::Sequencing(wanted, done)) => {
+                    match wanted {
+                        Sequencing::Start => self.active = true,
+                        Sequencing::Stop => self.active = false,
+                        Sequencing::Query => {}
+                    }
+                    let head = self.chain.head().hash;
+                    // The one who asked may have gone.
+                    let _ = done.send(SequencerState { active: self.active, head });
+                    Ok(())
+                }
+                Some(Command::Mine(done)) if !self.active => {
+                    let why = "block production is stopped: start it with admin_startSequencer";
+                    let _ = done.send(Err(Error::Internal(why.to_owned())));
+                    Ok(())
+                }
                 Some(Command::Mine(done)) => {
                     let outcome = self.mine();
                     let answer = match &outcome {
@@ -105,7 +144,7 @@ impl Producer {
 
     /// How long until the next block is due, or `None` if only a command makes blocks.
     fn wait(&self) -> Option<Duration> {
-        (self.production != BlockProduction::Manual).then(|| {
+        (self.active && self.production != BlockProduction::Manual).then(|| {
             let due = Duration::from_secs(self.chain.head().header.timestamp + 1);
             due.saturating_sub(self.clock.now())
         })
@@ -127,7 +166,7 @@ impl Producer {
 
     /// One block, if something waits that can run.
     fn mine_waiting(&mut self) -> Result<(), Failure> {
-        if self.production != BlockProduction::OnTransaction {
+        if !self.active || self.production != BlockProduction::OnTransaction {
             return Ok(());
         }
         let Tip { block, state } = self.chain.tip();
@@ -254,6 +293,7 @@ mod tests {
             clock: Box::new(clock.clone()),
             production,
             commands: mpsc::channel().1,
+            active: true,
         };
         Rig { producer, clock, disk, _dir: dir }
     }

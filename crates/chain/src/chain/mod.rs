@@ -134,6 +134,17 @@ impl Chain {
         index.and_then(|index| inner.states.get(index).cloned()).ok_or(NoState::Pruned { oldest })
     }
 
+    /// The oldest block whose state is kept.
+    pub(crate) fn oldest_state(&self) -> u64 {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        inner.blocks.head().number() + 1 - inner.states.len() as u64
+    }
+
+    /// States that are kept at most, the head's among them.
+    pub(crate) fn states_max(&self) -> u64 {
+        self.history_blocks as u64 + 1
+    }
+
     /// A state as the EVM reads it.
     pub(crate) fn view(&self, state: State) -> StateView {
         StateView { state, hashes: self.hashes.clone() }

@@ -158,6 +158,15 @@ impl Pool {
         waiting.into_iter().map(|waiting| waiting.tx.encoded.clone()).collect()
     }
 
+    /// Every sender's transactions in nonce order; those of one sender only if `only` is given.
+    pub(crate) fn waiting(&self, only: Option<Address>) -> Vec<(Address, Vec<Arc<SignedTx>>)> {
+        let wanted = self.senders.iter().filter(|(sender, _)| only.is_none_or(|s| s == **sender));
+        let txs = |queue: &BTreeMap<u64, Waiting>| {
+            queue.values().map(|waiting| Arc::clone(&waiting.tx)).collect()
+        };
+        wanted.map(|(sender, queue)| (*sender, txs(queue))).collect()
+    }
+
     /// How many transactions can run now and how many wait for an earlier nonce.
     pub(crate) fn status(&self, account_nonce: impl Fn(Address) -> u64) -> (usize, usize) {
         let pending = self.senders.keys().map(|sender| {

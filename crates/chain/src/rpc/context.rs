@@ -1,25 +1,42 @@
 //! What the methods work on, and how they find blocks and states.
 
-use std::sync::{Arc, Mutex, mpsc};
+use std::{
+    sync::{Arc, Mutex, mpsc},
+    time::Duration,
+};
 
 use alloy_eips::{BlockId, BlockNumberOrTag, RpcBlockHash};
 use alloy_primitives::B256;
 use jsonrpsee::types::ErrorObjectOwned;
-use tokio::sync::Semaphore;
+use serde_json::Value;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{
-    error::{RpcResult, internal, refused, unavailable},
+    error::{RpcResult, internal, limit, refused, unavailable},
     filters::Filters,
-    limits::CALLS_AT_ONCE_MAX,
+    limits::{CALLS_AT_ONCE_MAX, TRACES_AT_ONCE_MAX},
 };
 use crate::{
     BlockProduction,
     chain::{Chain, NoState},
-    execution::SealedBlock,
+    execution::{Deadline, SealedBlock},
     producer::Command,
     state::State,
     storage::JournalSender,
 };
+
+/// What the operator decides about the methods.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// Gas that one call, or all of one simulation, may use.
+    pub(crate) call_gas_max: u64,
+    /// How long one call, trace or simulation may take.
+    pub(crate) call_time_max: Duration,
+    /// Whether `admin_*` methods are answered.
+    pub(crate) admin: bool,
+    /// The rollup's configuration, as `optimism_rollupConfig` returns it.
+    pub(crate) rollup_config: Value,
+}
 
 /// What the methods work on.
 pub(crate) struct Context {
@@ -27,9 +44,10 @@ pub(crate) struct Context {
     pub(crate) journal: JournalSender,
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) production: BlockProduction,
+    pub(super) settings: Settings,
     pub(super) filters: Mutex<Filters>,
-    /// Bounds the calls that run at once.
-    pub(super) calls: Semaphore,
+    calls: Semaphore,
+    traces: Semaphore,
 }
 
 impl Context {
@@ -38,10 +56,27 @@ impl Context {
         journal: JournalSender,
         commands: mpsc::Sender<Command>,
         production: BlockProduction,
+        settings: Settings,
     ) -> Self {
         let filters = Mutex::new(Filters::default());
         let calls = Semaphore::new(CALLS_AT_ONCE_MAX);
-        Self { chain, journal, commands, production, filters, calls }
+        let traces = Semaphore::new(TRACES_AT_ONCE_MAX);
+        Self { chain, journal, commands, production, settings, filters, calls, traces }
+    }
+
+    /// A place among the calls that may run at once.
+    pub(super) fn call_permit(&self) -> RpcResult<SemaphorePermit<'_>> {
+        permit(&self.calls, "calls", CALLS_AT_ONCE_MAX)
+    }
+
+    /// A place among the traces and simulations that may run at once.
+    pub(super) fn trace_permit(&self) -> RpcResult<SemaphorePermit<'_>> {
+        permit(&self.traces, "traces", TRACES_AT_ONCE_MAX)
+    }
+
+    /// When a call that begins now must have ended.
+    pub(super) fn deadline(&self) -> Deadline {
+        Deadline::after(self.settings.call_time_max)
     }
 
     /// The number that a tag stands for, or the number itself, whether that block exists or not.
@@ -107,6 +142,12 @@ impl Context {
         })?;
         Ok((block, state))
     }
+}
+
+fn permit<'a>(places: &'a Semaphore, what: &str, max: usize) -> RpcResult<SemaphorePermit<'a>> {
+    places
+        .try_acquire()
+        .map_err(|_| limit(format!("{max} {what} are running already: try again in a moment")))
 }
 
 pub(super) fn unknown_block() -> ErrorObjectOwned {

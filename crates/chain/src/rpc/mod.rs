@@ -3,10 +3,12 @@
 //! Reads take a snapshot of the chain and answer from it; the only write is a transaction. Nothing
 //! here decides what is in a block.
 
+mod admin;
 mod blocks;
 mod call;
 mod context;
 mod convert;
+mod debug;
 mod error;
 mod fees;
 mod filters;
@@ -14,9 +16,18 @@ mod l1_fields;
 mod limits;
 mod logs;
 mod node_info;
+mod optimism;
+mod output;
+mod overrides;
+mod parity;
+mod raw;
+mod request;
 mod send;
+mod simulate;
 mod state;
 mod subscribe;
+mod tracer;
+mod txpool;
 
 use std::{io, net::SocketAddr};
 
@@ -27,7 +38,7 @@ use jsonrpsee::{
 };
 use tower_http::cors::{Any, CorsLayer};
 
-pub(crate) use context::Context;
+pub(crate) use context::{Context, Settings};
 
 use crate::Error;
 
@@ -35,6 +46,8 @@ use crate::Error;
 pub(crate) struct RpcServer {
     pub(crate) handle: ServerHandle,
     pub(crate) addr: SocketAddr,
+    /// Names of the methods that are answered.
+    pub(crate) methods: Vec<&'static str>,
 }
 
 /// A port that is reserved for the server, before there is anything to serve.
@@ -76,10 +89,12 @@ pub(crate) fn serve(listener: Listener, context: Context) -> Result<RpcServer, E
         .set_http_middleware(tower::ServiceBuilder::new().layer(cors))
         .build_from_tcp(listener)
         .map_err(|source| Error::Listen { addr, source })?;
-    Ok(RpcServer { handle: server.start(module), addr })
+    let methods = module.method_names().collect();
+    Ok(RpcServer { handle: server.start(module), addr, methods })
 }
 
 fn methods(context: Context) -> Result<RpcModule<Context>, RegisterMethodError> {
+    let admin = context.settings.admin;
     let mut module = RpcModule::new(context);
     node_info::register(&mut module)?;
     blocks::register(&mut module)?;
@@ -89,5 +104,14 @@ fn methods(context: Context) -> Result<RpcModule<Context>, RegisterMethodError> 
     logs::register(&mut module)?;
     send::register(&mut module)?;
     subscribe::register(&mut module)?;
+    simulate::register(&mut module)?;
+    debug::register(&mut module)?;
+    raw::register(&mut module)?;
+    parity::register(&mut module)?;
+    txpool::register(&mut module)?;
+    optimism::register(&mut module)?;
+    if admin {
+        admin::register(&mut module)?;
+    }
     Ok(module)
 }

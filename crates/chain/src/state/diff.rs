@@ -85,7 +85,7 @@ impl StateDiff {
 }
 
 impl AccountDiff {
-    fn deleted(address: Address) -> Self {
+    pub(super) fn deleted(address: Address) -> Self {
         Self {
             address,
             deleted: true,

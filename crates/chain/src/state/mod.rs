@@ -5,6 +5,7 @@
 
 mod account;
 mod diff;
+mod scratch;
 mod view;
 
 use alloy_consensus::EMPTY_ROOT_HASH;
@@ -14,6 +15,7 @@ use crate::trie::Trie;
 
 pub(crate) use account::Account;
 pub(crate) use diff::StateDiff;
+pub(crate) use scratch::roots_with;
 pub(crate) use view::{BlockHashes, StateView};
 
 /// Every account after some block.

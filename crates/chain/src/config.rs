@@ -16,6 +16,11 @@ const DEFAULT_HISTORY_BLOCKS: u64 = 8192;
 
 /// Enough for the default number of blocks at a few hundred transactions each.
 const DEFAULT_HISTORY_BYTES: u64 = 1 << 30;
+/// What one block holds by default; tools ask for no more.
+const DEFAULT_CALL_GAS_MAX: u64 = 60_000_000;
+
+/// As geth's.
+const DEFAULT_CALL_TIME_MAX_MS: u64 = 5_000;
 
 /// Settings of a node. Each has a default, so that `Config::new(dir)` is enough.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +58,14 @@ pub struct Config {
     /// Address of `/metrics` (Prometheus), `/health` and `/ready`. Port 0 takes any free port.
     /// Default: absent, and not served.
     pub metrics_addr: Option<SocketAddr>,
+    /// Gas that one `eth_call` may use, that an estimate may return, and that all the calls of one
+    /// `eth_simulateV1` may use together. Default: 60,000,000.
+    pub call_gas_max: u64,
+    /// How long one call, trace or simulation may take, in milliseconds. Default: 5000.
+    pub call_time_max_ms: u64,
+    /// Whether `admin_*` methods are answered, which stop and start block production. Whoever reaches
+    /// the RPC address may use them, so only where that is this machine alone. Default: false.
+    pub admin_rpc: bool,
 }
 
 impl Default for Config {
@@ -76,6 +89,9 @@ impl Config {
             allowed_hosts: Vec::new(),
             cors_origins: Vec::new(),
             metrics_addr: None,
+            call_gas_max: DEFAULT_CALL_GAS_MAX,
+            call_time_max_ms: DEFAULT_CALL_TIME_MAX_MS,
+            admin_rpc: false,
         }
     }
 }

@@ -33,6 +33,7 @@ mod metrics;
 mod node;
 mod pool;
 mod producer;
+mod rollup_config;
 mod rpc;
 mod state;
 mod storage;

@@ -19,7 +19,8 @@ use crate::{
     l1::EmbeddedL1,
     metrics::{Metrics, Monitor, MonitorListener},
     producer::{Bell, Command, Producer, commands},
-    rpc::{self, Access, Context, Listener, RpcServer},
+    rollup_config,
+    rpc::{self, Access, Context, Listener, RpcServer, Settings},
     state::HistoryLimits,
     storage::{DataDir, Journal},
     transaction::SignedTx,
@@ -59,6 +60,7 @@ struct Opened {
     bell: Bell,
     journal: Arc<Journal>,
     data_dir: Arc<DataDir>,
+    rpc: Settings,
 }
 
 fn open(config: &Config, genesis: Genesis, metrics: Arc<Metrics>) -> Result<Opened, Error> {
@@ -85,8 +87,15 @@ fn open(config: &Config, genesis: Genesis, metrics: Arc<Metrics>) -> Result<Open
         commands: receiver,
         ahead: Duration::ZERO,
         skip: 0,
+        active: true,
     };
-    Ok(Opened { chain, producer, commands, bell, journal: Arc::new(journal), data_dir })
+    let rpc = Settings {
+        call_gas_max: config.call_gas_max,
+        call_time_max: Duration::from_millis(config.call_time_max_ms),
+        admin: config.admin_rpc,
+        rollup_config: rollup_config::document(&genesis, chain.genesis_hash),
+    };
+    Ok(Opened { chain, producer, commands, bell, journal: Arc::new(journal), data_dir, rpc })
 }
 
 /// The genesis with its time: that of the data directory, or for a new one the wall clock, unless
@@ -146,10 +155,16 @@ impl Opened {
         access: Access,
         monitor: Option<Monitor>,
     ) -> Result<Handle, Error> {
-        let Self { chain, producer, commands, bell, journal, data_dir } = self;
+        let Self { chain, producer, commands, bell, journal, data_dir, rpc } = self;
         let live = Arc::clone(&chain);
         let journal_thread = journal.start(Box::new(move || live.pool().encoded()))?;
-        let context = Context::new(Arc::clone(&chain), Arc::clone(&journal), bell);
+        let context = Context::new(
+            Arc::clone(&chain),
+            Arc::clone(&journal),
+            commands.clone(),
+            bell,
+            rpc,
+        );
         let server = rpc::serve(listener, access, context)?;
 
         let (status, watching) = watch::channel(Status::Running);
@@ -256,6 +271,13 @@ impl Handle {
     /// Where `/metrics`, `/health` and `/ready` are, if they are served.
     pub fn metrics_url(&self) -> Option<String> {
         self.inner.monitor.as_ref().map(|monitor| format!("http://{}", monitor.addr()))
+    }
+
+    /// Names of the JSON-RPC methods that are answered, in alphabetical order.
+    pub fn rpc_methods(&self) -> Vec<&'static str> {
+        let mut methods = self.inner.server.methods.clone();
+        methods.sort_unstable();
+        methods
     }
 
     /// EIP-155 chain id.

@@ -119,6 +119,16 @@ impl Chain {
         }
     }
 
+    /// The oldest block whose state is kept.
+    pub(crate) fn oldest_state(&self) -> u64 {
+        self.world.oldest()
+    }
+
+    /// States that are kept at most, the head's among them.
+    pub(crate) fn states_max(&self) -> u64 {
+        self.world.blocks_max() + 1
+    }
+
     /// The pool. Never held across anything slow.
     pub(crate) fn pool(&self) -> MutexGuard<'_, Pool> {
         self.pool.lock().unwrap_or_else(PoisonError::into_inner)

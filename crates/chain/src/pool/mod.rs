@@ -77,6 +77,13 @@ pub(crate) struct Counts {
     pub(crate) queued: usize,
 }
 
+/// One sender's transactions.
+pub(crate) struct SenderContent {
+    pub(crate) sender: Address,
+    pub(crate) pending: Vec<Arc<SignedTx>>,
+    pub(crate) queued: Vec<Arc<SignedTx>>,
+}
+
 impl Pool {
     /// Takes a transaction in that can cost its sender at most `cost` (see [`check`]). It is held back
     /// until [`release`](Self::release). `account` is asked for the sender's account in the block that
@@ -245,6 +252,19 @@ impl Pool {
         let mut all: Vec<&Waiting> = all.collect();
         all.sort_unstable_by_key(|waiting| waiting.arrival);
         all.into_iter().map(|waiting| waiting.tx.encoded.clone()).collect()
+    }
+
+    /// Transactions that can run one after another and those that wait for an earlier nonce, by sender
+    /// and in nonce order; those of one sender only if `only` is given.
+    pub(crate) fn content(&self, only: Option<Address>) -> Vec<SenderContent> {
+        let wanted = self.senders.iter().filter(|(sender, _)| only.is_none_or(|s| s == **sender));
+        let content = wanted.map(|(sender, queue)| {
+            let tx = |waiting: &Waiting| Arc::clone(&waiting.tx);
+            let pending: Vec<_> = queue.taken.values().chain(queue.run()).map(tx).collect();
+            let queued = queue.waiting.values().skip(queue.run().count()).map(tx).collect();
+            SenderContent { sender: *sender, pending, queued }
+        });
+        content.collect()
     }
 
     /// Transactions by what they wait for.

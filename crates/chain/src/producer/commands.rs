@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use alloy_primitives::B256;
 use tokio::sync::oneshot;
 
 use super::dev::DevAction;
@@ -25,8 +26,28 @@ pub(crate) enum Command {
     Dev(DevAction, Done),
     /// Something can run.
     TransactionArrived,
+    /// Whether blocks are made, from now on.
+    Sequencing(Sequencing, oneshot::Sender<SequencerState>),
     /// End, without the block that is being made: what is in it stays in the journal.
     Stop,
+}
+
+/// What is asked of block production as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sequencing {
+    /// Make blocks again.
+    Start,
+    /// Make no blocks, whatever asks for one.
+    Stop,
+    /// Leave it as it is.
+    Query,
+}
+
+/// What has become of block production.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SequencerState {
+    pub(crate) active: bool,
+    pub(crate) head: B256,
 }
 
 /// Tells the producer that something can run. Many tell it at once; it hears it once.

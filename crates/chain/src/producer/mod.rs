@@ -21,8 +21,11 @@ use std::{
 };
 
 use revm::DatabaseRef;
+use tokio::sync::oneshot;
 
-pub(crate) use commands::{Bell, Command, Commands, Done, commands};
+pub(crate) use commands::{
+    Bell, Command, Commands, Done, SequencerState, Sequencing, commands,
+};
 pub(crate) use dev::DevAction;
 
 use crate::{
@@ -57,6 +60,8 @@ pub(crate) struct Producer {
     pub(crate) ahead: Duration,
     /// Seconds that the next block leaves out. Zero but on a development chain.
     pub(crate) skip: u64,
+    /// Whether blocks are made at all.
+    pub(crate) active: bool,
 }
 
 /// Why the producer ends.
@@ -93,6 +98,17 @@ impl Producer {
 
     /// One more block, or a batch of empty ones if seconds were missed.
     fn extend(&mut self) -> Result<(), End> {
+        while !self.active {
+            match self.commands.next(None, Duration::ZERO) {
+                Some(Command::Stop) => return Err(End::Stopped),
+                Some(Command::Sequencing(wanted, done)) => self.sequence(wanted, done),
+                Some(Command::Mine(done) | Command::Dev(_, done)) => {
+                    let reason = "block production is stopped: start it with admin_startSequencer";
+                    let _ = done.send(Err(Error::Internal(reason.to_owned())));
+                }
+                Some(Command::TransactionArrived) | None => {}
+            }
+        }
         let missed = self.missed();
         if missed > 0 {
             // In batches, so that a stop is not kept waiting.
@@ -103,6 +119,10 @@ impl Producer {
                 Some(Command::Dev(_, done)) => {
                     let reason = "the chain is catching up with the clock: try again in a moment";
                     let _ = done.send(Err(Error::Internal(reason.to_owned())));
+                    Ok(())
+                }
+                Some(Command::Sequencing(wanted, done)) => {
+                    self.sequence(wanted, done);
                     Ok(())
                 }
                 Some(Command::TransactionArrived) | None => Ok(()),
@@ -142,6 +162,15 @@ impl Producer {
             match self.commands.next(timeout, gather) {
                 Some(Command::Stop) => return Err(End::Stopped),
                 Some(Command::Mine(done)) => waiting.push(done),
+                Some(Command::Sequencing(Sequencing::Stop, done)) => {
+                    // What is pre-confirmed goes into a last block.
+                    if !opened.block.is_empty() {
+                        self.seal(opened, waiting)?;
+                    }
+                    self.sequence(Sequencing::Stop, done);
+                    return Ok(());
+                }
+                Some(Command::Sequencing(wanted, done)) => self.sequence(wanted, done),
                 Some(Command::Dev(action, done)) => match self.act(action, &opened) {
                     dev::Then::Seal => waiting.push(done),
                     dev::Then::Reopen => {
@@ -156,6 +185,16 @@ impl Producer {
                 Some(Command::TransactionArrived) | None => {}
             }
         }
+    }
+
+    fn sequence(&mut self, wanted: Sequencing, done: oneshot::Sender<SequencerState>) {
+        match wanted {
+            Sequencing::Start => self.active = true,
+            Sequencing::Stop => self.active = false,
+            Sequencing::Query => {}
+        }
+        let head = self.chain.head().hash;
+        let _ = done.send(SequencerState { active: self.active, head });
     }
 
     /// How long until the block is due, or `None` if only a command ends it.
@@ -276,6 +315,7 @@ impl Producer {
                             let reason = format!("the disk refuses blocks: {error}");
                             let _ = done.send(Err(Error::Internal(reason)));
                         }
+                        Some(Command::Sequencing(wanted, done)) => self.sequence(wanted, done),
                         Some(Command::TransactionArrived) | None => {}
                     }
                 }
@@ -321,8 +361,6 @@ mod tests {
         atomic::{AtomicU64, Ordering},
         mpsc,
     };
-
-    use tokio::sync::oneshot;
 
     use super::*;
     use crate::{
@@ -377,6 +415,7 @@ mod tests {
             commands,
             ahead: Duration::ZERO,
             skip: 0,
+            active: true,
         };
         Rig { producer, commands: sender, clock, disk, _dir: dir }
     }

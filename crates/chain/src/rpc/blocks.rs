@@ -104,7 +104,7 @@ fn transaction_count(context: &Context, id: BlockId) -> RpcResult<Option<U64>> {
 }
 
 /// The block that holds a transaction, and its index there.
-fn find(context: &Context, hash: B256) -> RpcResult<Option<(Arc<SealedBlock>, usize)>> {
+pub(super) fn find(context: &Context, hash: B256) -> RpcResult<Option<(Arc<SealedBlock>, usize)>> {
     let Some(place) = context.chain.tx(hash) else { return Ok(None) };
     let block = context.chain.block(place.block).map_err(internal)?;
     Ok(block.map(|block| (block, place.index as usize)))
@@ -119,7 +119,8 @@ fn transaction(context: &Context, hash: B256) -> RpcResult<Option<Transaction>> 
     Ok(waiting.map(|waiting| convert::pending(&waiting.tx)))
 }
 
-fn raw_transaction(context: &Context, hash: B256) -> RpcResult<Option<Bytes>> {
+/// EIP-2718 bytes of a transaction, in a block or waiting.
+pub(super) fn raw_transaction(context: &Context, hash: B256) -> RpcResult<Option<Bytes>> {
     let waiting = context.chain.pool().get(hash);
     if let Some((block, index)) = find(context, hash)? {
         return Ok(block.txs.get(index).map(|tx| tx.inner().encoded_2718().into()));

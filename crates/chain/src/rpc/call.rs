@@ -1,69 +1,82 @@
-//! Calls and gas estimates.
-
-use std::sync::Arc;
+//! Calls, gas estimates and access lists.
 
 use alloy_eips::BlockId;
-use alloy_primitives::{Address, Bytes, TxKind, U64, U256};
+use alloy_primitives::{Bytes, TxKind, U64, U256};
 use alloy_rpc_types_eth::{
-    TransactionRequest,
-    state::{AccountOverride, StateOverride},
+    AccessListResult, BlockOverrides, TransactionRequest, state::StateOverride,
 };
 use jsonrpsee::{RpcModule, core::RegisterMethodError};
-use revm::{
-    bytecode::Bytecode,
-    context::{TxEnv, either::Either},
-    database::CacheDB,
-};
+use revm::database::CacheDB;
+use revm_inspectors::access_list::AccessListInspector;
 
 use super::{
     context::Context,
-    error::{self, RpcResult, invalid, limit, refused},
-    limits::{CALL_GAS_MAX, CALLS_AT_ONCE_MAX, OVERRIDES_MAX},
+    error::{self, RpcResult, refused, stopped},
+    limits::ACCESS_LIST_TRIES_MAX,
+    overrides,
+    request::{environment, gas_price},
 };
 use crate::{
-    execution::{CallOutcome, SealedBlock, Simulation},
-    state::StateView,
+    execution::{
+        CallOutcome, PrecompileChanges, SealedBlock, Simulation, View, precompiles,
+        relax_for_calls,
+    },
 };
 
 /// What a transfer without data costs.
 const TRANSFER_GAS: u64 = 21_000;
 
+/// What a call may be run against, besides a block.
+#[derive(Default)]
+pub(super) struct Overrides {
+    pub(super) state: Option<StateOverride>,
+    pub(super) block: Option<BlockOverrides>,
+}
+
 pub(super) fn register(module: &mut RpcModule<Context>) -> Result<(), RegisterMethodError> {
     module.register_blocking_method("eth_call", |params, context, _| {
         let mut params = params.sequence();
         let request: TransactionRequest = params.next()?;
-        let (id, overrides) = (params.optional_next()?, params.optional_next()?);
-        refuse_block_overrides(params.optional_next()?)?;
+        let id = params.optional_next()?;
+        let overrides =
+            Overrides { state: params.optional_next()?, block: params.optional_next()? };
         call(&context, &request, id, overrides)
     })?;
     module.register_blocking_method("eth_estimateGas", |params, context, _| {
         let mut params = params.sequence();
         let request: TransactionRequest = params.next()?;
-        let (id, overrides) = (params.optional_next()?, params.optional_next()?);
-        refuse_block_overrides(params.optional_next()?)?;
+        let id = params.optional_next()?;
+        let overrides =
+            Overrides { state: params.optional_next()?, block: params.optional_next()? };
         estimate(&context, &request, id, overrides)
     })?;
+    module.register_blocking_method("eth_createAccessList", |params, context, _| {
+        let mut params = params.sequence();
+        let request: TransactionRequest = params.next()?;
+        let id = params.optional_next()?;
+        let overrides = Overrides { state: params.optional_next()?, block: None };
+        access_list(&context, request, id, overrides)
+    })?;
     Ok(())
-}
-
-fn refuse_block_overrides(overrides: Option<serde_json::Value>) -> RpcResult<()> {
-    match overrides {
-        None => Ok(()),
-        Some(_) => Err(invalid("block overrides are not supported; state overrides are")),
-    }
 }
 
 fn call(
     context: &Context,
     request: &TransactionRequest,
     id: Option<BlockId>,
-    overrides: Option<StateOverride>,
+    overrides: Overrides,
 ) -> RpcResult<Bytes> {
-    let _permit = permit(context)?;
+    let _permit = context.call_permit()?;
     let (block, state) = context.at(id)?;
     let simulation = simulation(context, &block, state, overrides)?;
-    let gas = request.gas.unwrap_or(CALL_GAS_MAX).min(CALL_GAS_MAX);
+    let gas = call_gas(context, request);
     error::output(simulation.run(environment(request, context.chain.rules.chain_id, gas)?))
+}
+
+/// Gas that a call gets: what it asks for, up to the limit.
+pub(super) fn call_gas(context: &Context, request: &TransactionRequest) -> u64 {
+    let max = context.settings.call_gas_max;
+    request.gas.unwrap_or(max).min(max)
 }
 
 /// The least gas with which the transaction succeeds.
@@ -71,22 +84,21 @@ fn estimate(
     context: &Context,
     request: &TransactionRequest,
     id: Option<BlockId>,
-    overrides: Option<StateOverride>,
+    overrides: Overrides,
 ) -> RpcResult<U64> {
-    let _permit = permit(context)?;
+    let _permit = context.call_permit()?;
     let (block, state) = context.at(id)?;
+    let plain_call = request.input.input().is_none_or(|data| data.is_empty())
+        && request.authorization_list.is_none()
+        && request.access_list.is_none();
+    let simulation = simulation(context, &block, state, overrides)?;
     let to_account = match request.to {
-        Some(TxKind::Call(to)) => state.account(to).is_none_or(|account| account.code().is_empty()),
+        Some(TxKind::Call(to)) => !simulation.has_code(to),
         _ => false,
     };
-    let plain = to_account
-        && request.input.input().is_none_or(|data| data.is_empty())
-        && request.authorization_list.is_none()
-        && request.access_list.is_none()
-        && overrides.is_none();
-    let simulation = simulation(context, &block, state, overrides)?;
 
-    let mut highest = request.gas.unwrap_or(CALL_GAS_MAX).min(block.header.gas_limit);
+    let block_gas = simulation.env.block_env.gas_limit;
+    let mut highest = request.gas.unwrap_or(block_gas).min(context.settings.call_gas_max);
     let price = gas_price(request);
     if price > 0 {
         let balance = simulation.balance(request.from.unwrap_or_default());
@@ -96,9 +108,18 @@ fn estimate(
         highest = highest.min((funds / U256::from(price)).saturating_to());
     }
     let chain_id = context.chain.rules.chain_id;
-    let run = |gas| environment(request, chain_id, gas).map(|tx| simulation.run(tx));
+    // Whether it succeeds with this much gas; the node's own limit is an error, not an answer.
+    let run = |gas| -> RpcResult<CallOutcome> {
+        match simulation.run(environment(request, chain_id, gas)?) {
+            CallOutcome::Exceeded(exceeded) => Err(stopped(exceeded)),
+            outcome => Ok(outcome),
+        }
+    };
 
-    if plain && highest >= TRANSFER_GAS && matches!(run(TRANSFER_GAS)?, CallOutcome::Success { .. })
+    if plain_call
+        && to_account
+        && highest >= TRANSFER_GAS
+        && matches!(run(TRANSFER_GAS)?, CallOutcome::Success { .. })
     {
         return Ok(U64::from(TRANSFER_GAS));
     }
@@ -112,7 +133,7 @@ fn estimate(
     // Refunds and the 1/64 that a call keeps back make the need higher than the use, rarely by much:
     // try just above before halving the whole range.
     let (mut too_little, mut enough) = (used.saturating_sub(1), highest);
-    let guess = (used + used / 32 + 2_300).min(highest);
+    let guess = used.saturating_add(used / 32 + 2_300).min(highest);
     for gas in [used, guess] {
         if gas < enough && gas > too_little {
             if matches!(run(gas)?, CallOutcome::Success { .. }) {
@@ -133,89 +154,66 @@ fn estimate(
     Ok(U64::from(enough))
 }
 
-fn permit(context: &Context) -> RpcResult<tokio::sync::SemaphorePermit<'_>> {
-    context.calls.try_acquire().map_err(|_| {
-        limit(format!("{CALLS_AT_ONCE_MAX} calls are running already: try again in a moment"))
-    })
+/// The accounts and slots that the transaction touches, but for those that are warm anyway; with the
+/// gas that it uses when it names them.
+fn access_list(
+    context: &Context,
+    mut request: TransactionRequest,
+    id: Option<BlockId>,
+    overrides: Overrides,
+) -> RpcResult<AccessListResult> {
+    let _permit = context.call_permit()?;
+    let (block, state) = context.at(id)?;
+    let simulation = simulation(context, &block, state, overrides)?;
+    let chain_id = context.chain.rules.chain_id;
+    let mut list = request.access_list.clone().unwrap_or_default();
+    for _ in 0..ACCESS_LIST_TRIES_MAX {
+        request.access_list = Some(list.clone());
+        let tx = environment(&request, chain_id, call_gas(context, &request))?;
+        let inspector = AccessListInspector::new(list.clone());
+        let (outcome, inspector) = simulation.inspect(tx, inspector);
+        let (gas_used, error) = match outcome {
+            CallOutcome::Success { gas_used, .. } => (gas_used, None),
+            CallOutcome::Revert { gas_used, output } => {
+                (gas_used, Some(error::revert_message(&output)))
+            }
+            CallOutcome::Halt { gas_used, reason, .. } => (gas_used, Some(reason)),
+            CallOutcome::Invalid { reason } => return Err(refused(reason)),
+            CallOutcome::Exceeded(exceeded) => return Err(stopped(exceeded)),
+        };
+        let mut touched = inspector.into_access_list();
+        touched.0.sort_unstable_by_key(|item| item.address);
+        // What it does may depend on the gas that is left, and that on the list.
+        if touched == list {
+            let gas_used = U256::from(gas_used);
+            return Ok(AccessListResult { access_list: touched, gas_used, error });
+        }
+        list = touched;
+    }
+    Err(refused(format!(
+        "the accessed storage changes with every access list that was tried \
+         ({ACCESS_LIST_TRIES_MAX} times)"
+    )))
 }
 
-fn simulation<'a>(
-    context: &'a Context,
-    block: &'a Arc<SealedBlock>,
-    state: StateView,
-    overrides: Option<StateOverride>,
-) -> RpcResult<Simulation<'a>> {
+/// A simulation on the state after `block`, in that block's context, as a call sees it.
+pub(super) fn simulation(
+    context: &Context,
+    block: &SealedBlock,
+    state: View,
+    overrides: Overrides,
+) -> RpcResult<Simulation> {
     let mut db = CacheDB::new(state);
-    let overrides = overrides.unwrap_or_default();
-    if overrides.len() > OVERRIDES_MAX {
-        return Err(limit(format!("too many state overrides, the limit is {OVERRIDES_MAX}")));
+    let mut env = context.chain.rules.evm_env(&block.header);
+    relax_for_calls(&mut env);
+    if let Some(block) = overrides.block {
+        overrides::apply_block(&mut db, &mut env.block_env, block)?;
     }
-    for (address, change) in overrides {
-        apply(&mut db, address, change)?;
+    let mut changes = PrecompileChanges::default();
+    if let Some(state) = overrides.state {
+        let builtin = precompiles(&env);
+        changes = overrides::apply_state(&mut db, state, |address| builtin.get(address).is_some())?;
     }
-    Ok(Simulation { rules: &context.chain.rules, header: &block.header, db })
-}
-
-fn apply(db: &mut CacheDB<StateView>, address: Address, change: AccountOverride) -> RpcResult<()> {
-    if change.move_precompile_to.is_some() {
-        return Err(invalid("moving precompiles is not supported"));
-    }
-    if change.state.is_some() && change.state_diff.is_some() {
-        return Err(invalid(format!("account {address} has both state and stateDiff")));
-    }
-    let Ok(account) = db.load_account(address);
-    if let Some(balance) = change.balance {
-        account.info.balance = balance;
-    }
-    if let Some(nonce) = change.nonce {
-        account.info.nonce = nonce;
-    }
-    if let Some(code) = change.code {
-        let code = Bytecode::new_raw_checked(code)
-            .map_err(|error| invalid(format!("code of account {address}: {error}")))?;
-        account.info.code_hash = code.hash_slow();
-        account.info.code = Some(code);
-    }
-    // An account that was not there is now.
-    account.account_state = revm::database::AccountState::Touched;
-    if let Some(state) = change.state {
-        let storage = state.into_iter().map(|(slot, value)| (slot.into(), value.into())).collect();
-        let Ok(()) = db.replace_account_storage(address, storage);
-    }
-    for (slot, value) in change.state_diff.into_iter().flatten() {
-        let Ok(()) = db.insert_account_storage(address, slot.into(), value.into());
-    }
-    Ok(())
-}
-
-fn gas_price(request: &TransactionRequest) -> u128 {
-    request.gas_price.or(request.max_fee_per_gas).unwrap_or_default()
-}
-
-fn environment(request: &TransactionRequest, chain_id: u64, gas: u64) -> RpcResult<TxEnv> {
-    if request.blob_versioned_hashes.is_some() || request.max_fee_per_blob_gas.is_some() {
-        return Err(invalid("blob transactions have no place on a rollup"));
-    }
-    let mut tx = TxEnv {
-        caller: request.from.unwrap_or_default(),
-        gas_limit: gas,
-        gas_price: gas_price(request),
-        gas_priority_fee: request.max_priority_fee_per_gas,
-        kind: request.to.unwrap_or(TxKind::Create),
-        value: request.value.unwrap_or_default(),
-        data: request.input.clone().into_input().unwrap_or_default(),
-        nonce: request.nonce.unwrap_or_default(),
-        chain_id: Some(request.chain_id.unwrap_or(chain_id)),
-        access_list: request.access_list.clone().unwrap_or_default(),
-        authorization_list: request
-            .authorization_list
-            .iter()
-            .flatten()
-            .cloned()
-            .map(Either::Left)
-            .collect(),
-        ..TxEnv::default()
-    };
-    tx.derive_tx_type().map_err(|error| invalid(format!("{error:?}")))?;
-    Ok(tx)
+    let deadline = context.deadline();
+    Ok(Simulation { env, db, precompiles: changes, deadline })
 }

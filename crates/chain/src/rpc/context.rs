@@ -1,40 +1,81 @@
 //! What the methods work on, and how they find blocks and states.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex, mpsc},
+    time::Duration,
+};
 
 use alloy_eips::{BlockId, BlockNumberOrTag, RpcBlockHash};
 use alloy_primitives::B256;
 use jsonrpsee::types::ErrorObjectOwned;
-use tokio::sync::Semaphore;
+use serde_json::Value;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{
-    error::{RpcResult, internal, refused, unavailable},
+    error::{RpcResult, internal, limit, refused, unavailable},
     filters::Filters,
-    limits::CALLS_AT_ONCE_MAX,
+    limits::{CALLS_AT_ONCE_MAX, TRACES_AT_ONCE_MAX},
 };
 use crate::{
-    chain::Chain,
-    execution::SealedBlock,
-    producer::Bell,
+    chain::{Chain, Pending},
+    execution::{Deadline, SealedBlock, View},
+    producer::{Bell, Command},
     state::{NoState, StateView},
     storage::Journal,
 };
+
+/// What the operator decides about the methods.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// Gas that one call, or all of one simulation, may use.
+    pub(crate) call_gas_max: u64,
+    /// How long one call, trace or simulation may take.
+    pub(crate) call_time_max: Duration,
+    /// Whether `admin_*` methods are answered.
+    pub(crate) admin: bool,
+    /// The rollup's configuration, as `optimism_rollupConfig` returns it.
+    pub(crate) rollup_config: Value,
+}
 
 /// What the methods work on.
 pub(crate) struct Context {
     pub(crate) chain: Arc<Chain>,
     pub(crate) journal: Arc<Journal>,
+    pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) bell: Bell,
+    pub(super) settings: Settings,
     pub(super) filters: Mutex<Filters>,
-    /// Bounds the calls that run at once.
-    pub(super) calls: Semaphore,
+    calls: Semaphore,
+    traces: Semaphore,
 }
 
 impl Context {
-    pub(crate) fn new(chain: Arc<Chain>, journal: Arc<Journal>, bell: Bell) -> Self {
+    pub(crate) fn new(
+        chain: Arc<Chain>,
+        journal: Arc<Journal>,
+        commands: mpsc::Sender<Command>,
+        bell: Bell,
+        settings: Settings,
+    ) -> Self {
         let filters = Mutex::new(Filters::default());
         let calls = Semaphore::new(CALLS_AT_ONCE_MAX);
-        Self { chain, journal, bell, filters, calls }
+        let traces = Semaphore::new(TRACES_AT_ONCE_MAX);
+        Self { chain, journal, commands, bell, settings, filters, calls, traces }
+    }
+
+    /// A place among the calls that may run at once.
+    pub(super) fn call_permit(&self) -> RpcResult<SemaphorePermit<'_>> {
+        permit(&self.calls, "calls", CALLS_AT_ONCE_MAX)
+    }
+
+    /// A place among the traces and simulations that may run at once.
+    pub(super) fn trace_permit(&self) -> RpcResult<SemaphorePermit<'_>> {
+        permit(&self.traces, "traces", TRACES_AT_ONCE_MAX)
+    }
+
+    /// When a call that begins now must have ended.
+    pub(super) fn deadline(&self) -> Deadline {
+        Deadline::after(self.settings.call_time_max)
     }
 
     /// The number that a tag stands for, or the number itself, whether that block exists or not.
@@ -80,8 +121,39 @@ impl Context {
         self.block(BlockId::from(hash))
     }
 
-    /// The block with this id (default: the latest) and the state after it.
-    pub(super) fn at(&self, id: Option<BlockId>) -> RpcResult<(Arc<SealedBlock>, StateView)> {
+    /// The block with this id (default: the latest) and its state, for calls to run in. Of the pending
+    /// block only the header, and the state as it is at this moment.
+    pub(super) fn at(&self, id: Option<BlockId>) -> RpcResult<(Arc<SealedBlock>, View)> {
+        if let Some(pending) = self.pending(id) {
+            let header = pending.content().block.header.clone();
+            let (txs, receipts) = (Vec::new(), Vec::new());
+            let block = SealedBlock { header, hash: B256::ZERO, txs, receipts };
+            let state = View::Pending(pending.overlay().frozen());
+            return Ok((Arc::new(block), state));
+        }
+        let (block, state) = self.sealed_at(id)?;
+        Ok((block, View::Sealed(state)))
+    }
+
+    /// The state at the block with this id (default: the latest), for a single look.
+    pub(super) fn view(&self, id: Option<BlockId>) -> RpcResult<View> {
+        match self.pending(id) {
+            Some(pending) => Ok(View::Pending(pending.overlay().clone())),
+            None => Ok(View::Sealed(self.sealed_at(id)?.1)),
+        }
+    }
+
+    fn pending(&self, id: Option<BlockId>) -> Option<Arc<Pending>> {
+        let asked = id == Some(BlockId::Number(BlockNumberOrTag::Pending));
+        if asked { self.chain.pending() } else { None }
+    }
+
+    /// The block with this id (default: the latest) and the state after it. The pending block has no
+    /// roots that anything could be proved against: the latest stands for it.
+    pub(super) fn sealed_at(
+        &self,
+        id: Option<BlockId>,
+    ) -> RpcResult<(Arc<SealedBlock>, StateView)> {
         let id = id.unwrap_or(BlockId::latest());
         if matches!(
             id,
@@ -106,6 +178,12 @@ impl Context {
         })?;
         Ok((block, state))
     }
+}
+
+fn permit<'a>(places: &'a Semaphore, what: &str, max: usize) -> RpcResult<SemaphorePermit<'a>> {
+    places
+        .try_acquire()
+        .map_err(|_| limit(format!("{max} {what} are running already: try again in a moment")))
 }
 
 pub(super) fn unknown_block() -> ErrorObjectOwned {

@@ -4,7 +4,7 @@ use alloy_primitives::{Bytes, hex};
 use alloy_sol_types::{Panic, Revert, SolError};
 use jsonrpsee::types::ErrorObjectOwned;
 
-use crate::execution::CallOutcome;
+use crate::execution::{CallOutcome, Exceeded};
 
 /// What a method returns.
 pub(super) type RpcResult<T> = Result<T, ErrorObjectOwned>;
@@ -19,7 +19,7 @@ const EXECUTION_REVERTED: i32 = 3;
 /// EIP-7966: the transaction was taken but is not in a block in time; its hash goes along.
 const NOT_INCLUDED_IN_TIME: i32 = 4;
 
-fn error(code: i32, message: impl Into<String>) -> ErrorObjectOwned {
+pub(super) fn error(code: i32, message: impl Into<String>) -> ErrorObjectOwned {
     ErrorObjectOwned::owned(code, message, None::<()>)
 }
 
@@ -52,13 +52,37 @@ pub(super) fn not_included_in_time(hash: alloy_primitives::B256) -> ErrorObjectO
 pub(super) fn output(outcome: CallOutcome) -> RpcResult<Bytes> {
     match outcome {
         CallOutcome::Success { output, .. } => Ok(output),
-        CallOutcome::Revert { output } => Err(reverted(&output)),
+        CallOutcome::Revert { output, .. } => Err(reverted(&output)),
         CallOutcome::Halt { reason, .. } | CallOutcome::Invalid { reason } => Err(refused(reason)),
+        CallOutcome::Exceeded(exceeded) => Err(stopped(exceeded)),
     }
 }
 
+/// The node ended an execution: geth's words for the time, ours for the size.
+pub(super) fn stopped(exceeded: Exceeded) -> ErrorObjectOwned {
+    match exceeded {
+        Exceeded::Time(allowed) => refused(aborted(allowed)),
+        Exceeded::Bytes(max) => limit(format!(
+            "the answer would be larger than {max} bytes: ask for less (a tracer that records \
+             calls, fewer blocks)"
+        )),
+    }
+}
+
+/// "execution aborted", as geth says it.
+pub(super) fn aborted(allowed: std::time::Duration) -> String {
+    format!("execution aborted (timeout = {allowed:?})")
+}
+
 /// "execution reverted", with the reason where the contract gave one, and the data.
-fn reverted(data: &Bytes) -> ErrorObjectOwned {
+pub(super) fn reverted(data: &Bytes) -> ErrorObjectOwned {
+    let message = revert_message(data);
+    let data = hex::encode_prefixed(data);
+    ErrorObjectOwned::owned(EXECUTION_REVERTED, message, Some(data))
+}
+
+/// "execution reverted", with the reason where the contract gave one.
+pub(super) fn revert_message(data: &Bytes) -> String {
     let reason = if let Ok(revert) = Revert::abi_decode(data) {
         format!(": {}", revert.reason)
     } else if let Ok(panic) = Panic::abi_decode(data) {
@@ -66,6 +90,5 @@ fn reverted(data: &Bytes) -> ErrorObjectOwned {
     } else {
         String::new()
     };
-    let data = hex::encode_prefixed(data);
-    ErrorObjectOwned::owned(EXECUTION_REVERTED, format!("execution reverted{reason}"), Some(data))
+    format!("execution reverted{reason}")
 }

@@ -2,12 +2,35 @@
 
 use alloy_consensus::Transaction;
 use alloy_eips::eip2718::Encodable2718;
-use alloy_primitives::U256;
+use alloy_primitives::{B256, U256};
 use op_alloy_consensus::OpTxEnvelope;
 use op_alloy_rpc_types::L1BlockInfo as RpcL1BlockInfo;
 use op_revm::{L1BlockInfo, OpSpecId};
 
 use crate::execution::SealedBlock;
+
+/// The L1 block that a block follows, read from its L1 attributes deposit.
+pub(super) struct L1Reference {
+    pub(super) number: u64,
+    pub(super) hash: B256,
+    pub(super) timestamp: u64,
+    /// Blocks with this origin before this one.
+    pub(super) sequence_number: u64,
+}
+
+impl L1Reference {
+    /// `block`'s origin. Block 0 has no deposit.
+    pub(super) fn of(block: &SealedBlock) -> Option<Self> {
+        let data = block.txs.first()?.input();
+        let word = |from: usize| Some(u64::from_be_bytes(*data.get(from..)?.first_chunk()?));
+        Some(Self {
+            sequence_number: word(12)?,
+            timestamp: word(20)?,
+            number: word(28)?,
+            hash: B256::from_slice(data.get(100..132)?),
+        })
+    }
+}
 
 /// The fee parameters of one block, read from its L1 attributes deposit.
 pub(super) struct L1Fees {

@@ -26,12 +26,27 @@ pub(super) const FILTERS_MAX: usize = 1_024;
 /// An installed filter that nobody asks for this long is removed.
 pub(super) const FILTER_IDLE_MAX: Duration = Duration::from_secs(300);
 
-/// Gas that a call may use, and the most that an estimate returns.
-pub(super) const CALL_GAS_MAX: u64 = 60_000_000;
 /// Calls and estimates that run at once; more are refused at once.
 pub(super) const CALLS_AT_ONCE_MAX: usize = 64;
+/// Traces that run at once; more are refused at once. Each may hold [`TRACE_BYTES_MAX`] in memory,
+/// several times over.
+pub(super) const TRACES_AT_ONCE_MAX: usize = 4;
+/// Bytes of one trace, of a block's traces together, or of a simulation.
+pub(super) const TRACE_BYTES_MAX: usize = 48 << 20;
+/// Blocks that one `trace_filter` may span.
+pub(super) const TRACE_BLOCKS_MAX: u64 = 1_000;
+/// Blocks of one simulation, counting those that fill gaps between their numbers.
+pub(super) const SIMULATED_BLOCKS_MAX: usize = 256;
+/// Calls of one simulation.
+pub(super) const SIMULATED_CALLS_MAX: usize = 10_000;
+/// Bytes of the pool's content.
+pub(super) const POOL_CONTENT_BYTES_MAX: usize = 60 << 20;
 /// Accounts that a call may override.
 pub(super) const OVERRIDES_MAX: usize = 1_000;
+/// Block hashes that a call may override.
+pub(super) const BLOCK_HASHES_MAX: usize = 1_000;
+/// How often the access list of a call is tried with what the last try touched.
+pub(super) const ACCESS_LIST_TRIES_MAX: usize = 16;
 /// Storage slots in one proof request.
 pub(super) const PROOF_SLOTS_MAX: usize = 1_024;
 /// Blocks in one fee history.

@@ -3,10 +3,12 @@
 //! Reads take a snapshot of the chain and answer from it; the only write is a transaction. Nothing
 //! here decides what is in a block.
 
+mod admin;
 mod blocks;
 mod call;
 mod context;
 mod convert;
+mod debug;
 mod error;
 mod fast;
 mod fees;
@@ -18,10 +20,19 @@ mod limits;
 mod logs;
 mod measured;
 mod node_info;
+mod optimism;
 mod origins;
+mod output;
+mod overrides;
+mod parity;
+mod raw;
+mod request;
 mod send;
+mod simulate;
 mod state;
 mod subscribe;
+mod tracer;
+mod txpool;
 
 use std::{io, net::SocketAddr, sync::Arc};
 
@@ -31,7 +42,7 @@ use jsonrpsee::{
     server::{BatchRequestConfig, PingConfig, Server, ServerConfig, ServerHandle},
 };
 
-pub(crate) use context::Context;
+pub(crate) use context::{Context, Settings};
 pub(crate) use hosts::AllowedHosts;
 
 use self::{fast::FastSendLayer, gate::GateLayer, measured::Measured, origins::Origins};
@@ -41,6 +52,8 @@ use crate::{Config, Error};
 pub(crate) struct RpcServer {
     pub(crate) handle: ServerHandle,
     pub(crate) addr: SocketAddr,
+    /// Names of the methods that are answered.
+    pub(crate) methods: Vec<&'static str>,
 }
 
 /// Who may call.
@@ -118,10 +131,12 @@ pub(crate) fn serve(
         .set_rpc_middleware(measured)
         .build_from_tcp(listener)
         .map_err(|source| Error::Listen { addr, source })?;
-    Ok(RpcServer { handle: server.start(module), addr })
+    let methods = module.method_names().collect();
+    Ok(RpcServer { handle: server.start(module), addr, methods })
 }
 
 fn methods(context: Arc<Context>) -> Result<RpcModule<Context>, RegisterMethodError> {
+    let admin = context.settings.admin;
     let mut module = RpcModule::from_arc(context);
     node_info::register(&mut module)?;
     blocks::register(&mut module)?;
@@ -131,5 +146,14 @@ fn methods(context: Arc<Context>) -> Result<RpcModule<Context>, RegisterMethodEr
     logs::register(&mut module)?;
     send::register(&mut module)?;
     subscribe::register(&mut module)?;
+    simulate::register(&mut module)?;
+    debug::register(&mut module)?;
+    raw::register(&mut module)?;
+    parity::register(&mut module)?;
+    txpool::register(&mut module)?;
+    optimism::register(&mut module)?;
+    if admin {
+        admin::register(&mut module)?;
+    }
     Ok(module)
 }

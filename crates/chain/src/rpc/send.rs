@@ -2,10 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use alloy_primitives::{B256, Bytes, U64, keccak256};
+use alloy_primitives::{B256, Bytes, keccak256};
 use jsonrpsee::{RpcModule, core::RegisterMethodError};
 use op_alloy_rpc_types::OpTransactionReceipt;
-use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::{
@@ -29,10 +28,6 @@ pub(super) fn register(module: &mut RpcModule<Context>) -> Result<(), RegisterMe
             send_and_wait(&context, tx, timeout.map(Duration::from_millis)).await
         },
     )?;
-    module.register_method("txpool_status", |_, context, _| {
-        let counts = context.chain.pool().counts();
-        json!({ "pending": U64::from(counts.pending), "queued": U64::from(counts.queued) })
-    })?;
     Ok(())
 }
 

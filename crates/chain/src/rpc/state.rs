@@ -17,20 +17,18 @@ pub(super) fn register(module: &mut RpcModule<Context>) -> Result<(), RegisterMe
     module.register_method("eth_getBalance", |params, context, _| {
         let mut params = params.sequence();
         let address: Address = params.next()?;
-        let (_, state) = context.at(params.optional_next()?)?;
-        RpcResult::Ok(state.account(address).map_or(U256::ZERO, |account| account.balance))
+        RpcResult::Ok(context.view(params.optional_next()?)?.account(address).balance)
     })?;
     module.register_method("eth_getCode", |params, context, _| {
         let mut params = params.sequence();
         let address: Address = params.next()?;
-        let (_, state) = context.at(params.optional_next()?)?;
-        RpcResult::Ok(state.account(address).map(|account| account.code()).unwrap_or_default())
+        RpcResult::Ok(context.view(params.optional_next()?)?.code(address))
     })?;
     module.register_method("eth_getStorageAt", |params, context, _| {
         let mut params = params.sequence();
         let address: Address = params.next()?;
         let slot: JsonStorageKey = params.next()?;
-        let (_, state) = context.at(params.optional_next()?)?;
+        let state = context.view(params.optional_next()?)?;
         RpcResult::Ok(B256::from(state.storage(address, slot.as_b256().into())))
     })?;
     module.register_method("eth_getTransactionCount", |params, context, _| {
@@ -40,8 +38,7 @@ pub(super) fn register(module: &mut RpcModule<Context>) -> Result<(), RegisterMe
         if id == Some(BlockId::Number(BlockNumberOrTag::Pending)) {
             return Ok(U64::from(context.chain.pending_nonce(address)));
         }
-        let (_, state) = context.at(id)?;
-        RpcResult::Ok(U64::from(state.nonce(address)))
+        RpcResult::Ok(U64::from(context.view(id)?.account(address).nonce))
     })?;
     module.register_blocking_method("eth_getProof", |params, context, _| {
         let mut params = params.sequence();
@@ -63,7 +60,7 @@ fn proof(
             slots.len()
         )));
     }
-    let (_, state) = context.at(id)?;
+    let (_, state) = context.sealed_at(id)?;
     let account_proof = state.proof(address);
     let account = state.account(address);
     let storage_proof = slots

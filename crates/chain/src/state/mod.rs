@@ -15,6 +15,7 @@ mod code;
 mod diff;
 mod flat;
 mod restore;
+mod scratch;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -24,6 +25,7 @@ mod world;
 pub(crate) use account::Account;
 pub(crate) use diff::{AccountDiff, SlotDiff, StateDiff};
 pub(crate) use restore::{PlainAccount, Restore};
+pub(crate) use scratch::changes;
 pub(crate) use view::StateView;
 pub(crate) use window::{HistoryLimits, NoState};
 pub(crate) use world::World;

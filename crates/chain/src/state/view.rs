@@ -10,7 +10,7 @@ use std::{
 use alloy_primitives::{Address, B256, Bytes, U256};
 use revm::{DatabaseRef, bytecode::Bytecode, state::AccountInfo};
 
-use super::{Account, World};
+use super::{Account, StateDiff, World};
 
 /// Hashes of recent blocks by number: those that `BLOCKHASH` can ask for in the oldest state that is
 /// kept, and later ones.
@@ -104,6 +104,11 @@ impl StateView {
     /// The root that the block's header commits to.
     pub(crate) fn root(&self) -> B256 {
         self.reader.world.tries().root(self.reader.number)
+    }
+
+    /// The state root, and the storage root of `account`, that `changes` would make.
+    pub(crate) fn roots_with(&self, changes: &StateDiff, account: Address) -> (B256, B256) {
+        self.reader.world.roots_with(self.reader.number, changes, account)
     }
 
     /// Encoded trie nodes from the root towards `address`.

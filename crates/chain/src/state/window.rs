@@ -46,6 +46,16 @@ impl Window {
         self.head
     }
 
+    /// The oldest block that new readers are let in to.
+    pub(super) fn oldest(&self) -> u64 {
+        self.oldest
+    }
+
+    /// Past blocks that are kept at most.
+    pub(super) fn blocks_max(&self) -> u64 {
+        self.limits.blocks
+    }
+
     /// Lets a reader of block `number` in.
     pub(super) fn enter(&mut self, number: u64) -> Result<(), NoState> {
         if number > self.head {

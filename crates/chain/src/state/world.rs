@@ -90,6 +90,31 @@ impl World {
         root
     }
 
+    /// The roots that `changes` would make of the state after block `number`, which a view keeps in the
+    /// window: the state's, and that of the storage of `account`.
+    pub(super) fn roots_with(
+        &self,
+        number: u64,
+        changes: &StateDiff,
+        account: Address,
+    ) -> (B256, B256) {
+        let changes = changes.accounts.iter().map(|change| {
+            let code = change.code.first().map(|code| (keccak256(code), None));
+            trie_change(change, &code)
+        });
+        self.tries_mut().roots_with(number, changes.collect(), &Self::key(account))
+    }
+
+    /// The oldest block whose state can be asked for.
+    pub(crate) fn oldest(&self) -> u64 {
+        self.window().oldest()
+    }
+
+    /// How many past blocks are kept at most, beside the latest.
+    pub(crate) fn blocks_max(&self) -> u64 {
+        self.window().blocks_max()
+    }
+
     /// Makes a block's hash readable to the EVM.
     pub(crate) fn record_hash(&self, number: u64, hash: B256) {
         self.hashes.set(number, hash);

@@ -3,7 +3,7 @@
 //! Nodes are named by number, in chunks that never move, so that a large state costs no allocation
 //! per node and no pause while a vector grows.
 
-use std::num::NonZeroU32;
+use std::{collections::BTreeSet, num::NonZeroU32};
 
 use alloy_primitives::{B256, U256};
 
@@ -85,6 +85,8 @@ pub(super) struct Arena {
     chunks: Vec<Vec<Node>>,
     free: Vec<NodeId>,
     nodes: usize,
+    /// Nodes that were added since [`begin_scratch`](Self::begin_scratch).
+    scratch: Option<BTreeSet<NodeId>>,
 }
 
 impl Arena {
@@ -102,6 +104,7 @@ impl Arena {
     pub(super) fn add(&mut self, node: Node) -> NodeId {
         if let Some(id) = self.free.pop() {
             *self.get_mut(id) = node;
+            self.note(id);
             return id;
         }
         if self.nodes.is_multiple_of(CHUNK_NODES) {
@@ -110,11 +113,32 @@ impl Arena {
         let chunk = self.chunks.last_mut().expect("pushed when the last was full");
         chunk.push(node);
         self.nodes += 1;
-        NodeId::new(self.nodes - 1)
+        let id = NodeId::new(self.nodes - 1);
+        self.note(id);
+        id
+    }
+
+    fn note(&mut self, id: NodeId) {
+        if let Some(scratch) = &mut self.scratch {
+            scratch.insert(id);
+        }
+    }
+
+    /// What is added from now on is gone at [`end_scratch`](Self::end_scratch).
+    pub(super) fn begin_scratch(&mut self) {
+        self.scratch = Some(BTreeSet::new());
+    }
+
+    /// Frees what was added since [`begin_scratch`](Self::begin_scratch).
+    pub(super) fn end_scratch(&mut self) {
+        self.free.extend(self.scratch.take().unwrap_or_default());
     }
 
     /// Lets another node have the place of `id`.
     pub(super) fn free(&mut self, id: NodeId) {
+        if let Some(scratch) = &mut self.scratch {
+            scratch.remove(&id);
+        }
         self.free.push(id);
     }
 

@@ -110,6 +110,26 @@ impl Tries {
         root_hash
     }
 
+    /// The roots that `changes` would make of the state after block `number`, which must be in the
+    /// window: the state's, and that of the storage of the account with key `account`. Nothing stays
+    /// changed.
+    pub(crate) fn roots_with(
+        &mut self,
+        number: u64,
+        changes: Vec<AccountChange>,
+        account: &B256,
+    ) -> (B256, B256) {
+        let root = self.version(number).root;
+        self.arena.begin_scratch();
+        // In the name of a block that never comes, so that every node of the window is copied.
+        let root = self.change(u64::MAX, root, changes, &mut Vec::new());
+        let root_hash = self.hash(root);
+        let storage = self.arena.account(root, account).and_then(|account| account.storage);
+        let storage_root = self.hash(storage);
+        self.arena.end_scratch();
+        (root_hash, storage_root)
+    }
+
     fn change(
         &mut self,
         block: u64,

@@ -5,4 +5,5 @@
 mod bad_input;
 mod demo;
 mod machine;
+mod node;
 mod up;

@@ -2,6 +2,8 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::node::NodeSettings;
+
 /// OpenLedger: every answer of a model pays the people whose data produced it.
 #[derive(Debug, Parser)]
 #[command(name = "openledger", version, arg_required_else_help = true)]
@@ -22,6 +24,8 @@ pub enum Command {
     Demo(DemoArgs),
     /// Node and gateway on this machine, until Ctrl-C; continues where it was.
     Up(UpArgs),
+    /// The chain alone, until Ctrl-C or SIGTERM; continues where it was.
+    Node(Box<NodeArgs>),
     /// Check what others claim.
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -94,6 +98,45 @@ pub struct UpArgs {
     /// API of the gateway.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     pub api_addr: SocketAddr,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct NodeArgs {
+    #[command(subcommand)]
+    pub command: Option<NodeCommand>,
+    /// TOML file of settings; flags and environment variables win over it.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print the settings that hold, as such a file, and end.
+    #[arg(long)]
+    pub print_config: bool,
+    #[command(flatten)]
+    pub settings: NodeSettings,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum NodeCommand {
+    /// Write the chain's genesis.json (geth) and rollup.json (op-node).
+    ExportGenesis(ExportGenesisArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct ExportGenesisArgs {
+    /// Folder for both files; created if absent.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// The chain in this data directory.
+    #[arg(
+        long,
+        value_name = "DIR",
+        conflicts_with = "genesis",
+        required_unless_present = "genesis"
+    )]
+    pub data_dir: Option<PathBuf>,
+    /// The chain that this genesis begins, which must state its time.
+    #[arg(long, value_name = "FILE")]
+    pub genesis: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

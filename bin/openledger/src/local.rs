@@ -6,8 +6,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use openledger_chain::{Config, Genesis, Node};
-use openledger_contracts::GENESIS_ALLOC_JSON;
+use openledger_chain::Config;
 use openledger_gateway::{
     DevSigners, Gateway, Ledger, Parts, PublishedModel, Store, Wallets, bind, load_adapters, serve,
     settle_receipts,
@@ -18,6 +17,7 @@ use openledger_primitives::OpenAmount;
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
+    chain::{devnet_genesis, start_node},
     embedded,
     failure::{Exit, Failure, OrFail},
 };
@@ -84,7 +84,13 @@ impl Local {
             .or_fail(Exit::Failure, "cannot load the base model's chat template")?;
         let (base, tokenizer, template) = (Arc::new(base), Arc::new(tokenizer), Arc::new(template));
 
-        let node = start_node(data_dir, rpc_addr).await?;
+        // Any page may use this chain, and only signed transactions change it.
+        let config = Config {
+            rpc_addr,
+            cors_origins: vec!["*".to_owned()],
+            ..Config::new(data_dir.join("chain"))
+        };
+        let node = start_node(config, devnet_genesis()?).await?;
         let signers = DevSigners::derive().map_err(gateway_failure)?;
         let (operator, builder, payer) =
             (signers.operator.clone(), signers.builder.clone(), signers.payer.clone());
@@ -189,35 +195,6 @@ impl Local {
         }
         store.add_key(&self.api_key, "development", payer).await.map_err(gateway_failure)
     }
-}
-
-async fn start_node(
-    data_dir: &Path,
-    rpc_addr: SocketAddr,
-) -> Result<openledger_chain::Handle, Failure> {
-    let mut genesis = Genesis::devnet();
-    let contracts = Genesis::alloc_from_json(GENESIS_ALLOC_JSON)
-        .or_fail(Exit::Failure, "the contracts of the genesis cannot be read")?;
-    genesis.extend_alloc(contracts);
-    let config = Config { rpc_addr, ..Config::new(data_dir.join("chain")) };
-    Node::start(config, genesis).await.map_err(|error| node_failure(&error))
-}
-
-fn node_failure(error: &openledger_chain::Error) -> Failure {
-    use openledger_chain::Error;
-    let (exit, hint) = match error {
-        Error::PortInUse { .. } => {
-            (Exit::Conflict, "stop the other program, or choose another port with --rpc-addr")
-        }
-        Error::DataDirLocked { .. } => {
-            (Exit::Conflict, "stop the other node, or choose another folder with --data-dir")
-        }
-        Error::GenesisMismatch { .. } | Error::ChainIdMismatch { .. } => {
-            (Exit::Conflict, "this folder holds another chain; choose another with --data-dir")
-        }
-        _ => (Exit::Chain, "see the message above; the block log is not changed by a failed start"),
-    };
-    Failure::new(exit, "the node did not start").cause(error).hint(hint)
 }
 
 /// The exit code and the advice for an error of the gateway.

@@ -8,13 +8,17 @@
 mod asking;
 mod audit;
 mod bench;
+mod chain;
 mod cli;
 mod contribution;
 mod demo;
 mod embedded;
 mod failure;
 mod local;
+mod logging;
+mod node;
 mod output;
+mod signals;
 mod terminal;
 mod training;
 mod up;
@@ -22,10 +26,10 @@ mod up;
 use std::process::ExitCode;
 
 use clap::Parser;
-use tracing_subscriber::EnvFilter;
 
 use cli::{AuditCommand, BenchCommand, Cli, Command};
 use failure::{Exit, Failure, OrFail};
+use logging::LogFormat;
 use output::{Output, tell};
 
 fn main() -> ExitCode {
@@ -40,14 +44,20 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), Failure> {
-    log_to_stderr(cli.verbose);
     let output = Output { json: cli.json };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .or_fail(Exit::Failure, "cannot start the runtime")?;
-    runtime.block_on(async {
-        match cli.command {
+    let Cli { command, verbose, .. } = cli;
+    if !matches!(command, Command::Node(_)) {
+        let filter = std::env::var("OPENLEDGER_LOG");
+        let filter = filter.as_deref().unwrap_or(logging::level("warn", verbose));
+        logging::start(filter, LogFormat::Text)?;
+    }
+    let outcome = runtime.block_on(async {
+        match command {
+            Command::Node(args) => node::run(*args, output, verbose).await,
             Command::Demo(args) => demo::run(args, output).await,
             Command::Up(args) => up::run(args, output).await,
             Command::Audit(AuditCommand::Verify(args)) => audit::verify(&args, output).await,
@@ -55,17 +65,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
                 bench::attribution(args, output).await
             }
         }
-    })
-}
-
-fn log_to_stderr(verbose: u8) {
-    let level = match verbose {
-        0 => "warn",
-        1 => "info",
-        2 => "debug",
-        _ => "trace",
-    };
-    let filter = EnvFilter::try_from_env("OPENLEDGER_LOG")
-        .unwrap_or_else(|_| EnvFilter::new(format!("{level},alloy_rpc_client=off")));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    });
+    // Everything that matters has ended; a thread that waits for the disk must not keep the process.
+    runtime.shutdown_background();
+    outcome
 }

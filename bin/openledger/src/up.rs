@@ -8,12 +8,14 @@ use crate::{
     failure::{Exit, Failure},
     local::{Local, LocalConfig},
     output::{Output, print, tell},
+    signals::StopSignal,
     terminal::Terminal,
     training,
 };
 
 /// `openledger up`.
 pub async fn run(args: UpArgs, output: Output) -> Result<(), Failure> {
+    let mut stop = StopSignal::listen()?;
     let local = Local::start(LocalConfig {
         data_dir: &args.data_dir,
         base_dir: args.train.base.as_deref(),
@@ -23,8 +25,7 @@ pub async fn run(args: UpArgs, output: Output) -> Result<(), Failure> {
     .await?;
     let outcome = tokio::select! {
         outcome = serve(&args, &local, output) => outcome,
-        _ = tokio::signal::ctrl_c() => Ok(()),
-        () = terminated() => Ok(()),
+        () = stop.received() => Ok(()),
     };
     tell("stopping; everything is kept");
     local.stop().await?;
@@ -79,13 +80,4 @@ fn announce(data_dir: &Path, local: &Local, models: &[String], output: Output) {
         models[0]
     ));
     print("Ctrl-C stops; the next start continues here.");
-}
-
-#[cfg(unix)]
-async fn terminated() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut signal) => drop(signal.recv().await),
-        Err(_) => std::future::pending().await,
-    }
 }

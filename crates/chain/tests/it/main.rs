@@ -4,6 +4,7 @@
 
 mod contracts;
 mod limits;
+mod metrics;
 mod pool;
 mod start;
 mod support;

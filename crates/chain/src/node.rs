@@ -73,6 +73,7 @@ fn open(config: &Config, genesis: Genesis, metrics: Arc<Metrics>) -> Result<Open
     let mut recovered = Chain::recover(&data_dir, &genesis, timestamp, limits)?;
     metrics.log_opened(recovered.log.bytes());
     recovered.chain.metrics = metrics;
+    recovered.chain.rules.dev = config.dev;
     let chain = Arc::new(recovered.chain);
     let (journal, waiting) =
         Journal::open(Arc::clone(&data_dir), chain.genesis_hash, config.journal_sync)?;
@@ -85,7 +86,7 @@ fn open(config: &Config, genesis: Genesis, metrics: Arc<Metrics>) -> Result<Open
         clock: Box::new(clock),
         production: config.block_production,
         commands: receiver,
-        ahead: Duration::ZERO,
+        ahead: if config.dev { ahead(&chain, &SystemClock) } else { Duration::ZERO },
         skip: 0,
         active: true,
     };
@@ -93,6 +94,7 @@ fn open(config: &Config, genesis: Genesis, metrics: Arc<Metrics>) -> Result<Open
         call_gas_max: config.call_gas_max,
         call_time_max: Duration::from_millis(config.call_time_max_ms),
         admin: config.admin_rpc,
+        dev: config.dev,
         rollup_config: rollup_config::document(&genesis, chain.genesis_hash),
     };
     Ok(Opened { chain, producer, commands, bell, journal: Arc::new(journal), data_dir, rpc })
@@ -128,6 +130,11 @@ fn settle_genesis(
         return Err(Error::GenesisMismatch { path, expected, found });
     }
     Ok(genesis)
+}
+
+/// How far a development chain whose time was moved is ahead of the clock.
+fn ahead(chain: &Chain, clock: &dyn Clock) -> Duration {
+    Duration::from_secs(chain.head().header.timestamp).saturating_sub(clock.now())
 }
 
 /// Puts journalled transactions back. Those that are in the chain by now are refused, as they should

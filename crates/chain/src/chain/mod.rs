@@ -160,6 +160,7 @@ impl Chain {
         };
         let info = info.unwrap_or_default();
         let is_contract = info.code.is_some_and(|code| !code.is_empty() && !code.is_eip7702());
+        let is_contract = is_contract && !self.rules.dev;
         Sender { nonce: info.nonce, balance: info.balance, is_contract }
     }
 

@@ -24,6 +24,8 @@ pub(crate) struct Rules {
     pub(crate) l1_fees: L1FeeScalars,
     pub(crate) batcher: Address,
     pub(crate) forks: OpChainHardforks,
+    /// A development chain lets an impersonated contract send (EIP-3607 is off).
+    pub(crate) dev: bool,
     base_fee_params: BaseFeeParams,
 }
 
@@ -47,6 +49,7 @@ impl Rules {
             extra_data: genesis.extra_data(),
             l1_fees: genesis.l1_fees,
             batcher: genesis.batcher,
+            dev: false,
             forks: OpChainHardforks::new(bedrock.into_iter().chain(forks)),
             base_fee_params: BaseFeeParams::new(
                 genesis.eip1559_denominator.into(),
@@ -62,6 +65,8 @@ impl Rules {
 
     /// What the EVM must know of the block `header`.
     pub(crate) fn evm_env(&self, header: &Header) -> EvmEnv<OpSpecId> {
-        evm_env_for_op_block(header, &self.forks, self.chain_id)
+        let mut env = evm_env_for_op_block(header, &self.forks, self.chain_id);
+        env.cfg_env.disable_eip3607 = self.dev;
+        env
     }
 }

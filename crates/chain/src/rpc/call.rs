@@ -80,7 +80,7 @@ pub(super) fn call_gas(context: &Context, request: &TransactionRequest) -> u64 {
 }
 
 /// The least gas with which the transaction succeeds.
-fn estimate(
+pub(super) fn estimate(
     context: &Context,
     request: &TransactionRequest,
     id: Option<BlockId>,

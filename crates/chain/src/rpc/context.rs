@@ -1,12 +1,13 @@
 //! What the methods work on, and how they find blocks and states.
 
 use std::{
-    sync::{Arc, Mutex, mpsc},
+    collections::HashSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     time::Duration,
 };
 
 use alloy_eips::{BlockId, BlockNumberOrTag, RpcBlockHash};
-use alloy_primitives::B256;
+use alloy_primitives::{Address, B256};
 use jsonrpsee::types::ErrorObjectOwned;
 use serde_json::Value;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -33,6 +34,8 @@ pub(crate) struct Settings {
     pub(crate) call_time_max: Duration,
     /// Whether `admin_*` methods are answered.
     pub(crate) admin: bool,
+    /// Whether methods for development only are answered.
+    pub(crate) dev: bool,
     /// The rollup's configuration, as `optimism_rollupConfig` returns it.
     pub(crate) rollup_config: Value,
 }
@@ -47,6 +50,8 @@ pub(crate) struct Context {
     pub(super) filters: Mutex<Filters>,
     calls: Semaphore,
     traces: Semaphore,
+    /// Accounts that may send without a signature, on a development chain.
+    impersonated: Mutex<HashSet<Address>>,
 }
 
 impl Context {
@@ -60,7 +65,13 @@ impl Context {
         let filters = Mutex::new(Filters::default());
         let calls = Semaphore::new(CALLS_AT_ONCE_MAX);
         let traces = Semaphore::new(TRACES_AT_ONCE_MAX);
-        Self { chain, journal, commands, bell, settings, filters, calls, traces }
+        let impersonated = Mutex::default();
+        Self { chain, journal, commands, bell, settings, filters, calls, traces, impersonated }
+    }
+
+    /// Accounts that may send without a signature.
+    pub(super) fn impersonated(&self) -> MutexGuard<'_, HashSet<Address>> {
+        self.impersonated.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A place among the calls that may run at once.

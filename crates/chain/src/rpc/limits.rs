@@ -58,3 +58,6 @@ pub(super) const FEE_PERCENTILES_MAX: usize = 100;
 pub(super) const SEND_SYNC_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest that it waits.
 pub(super) const SEND_SYNC_TIMEOUT_MAX: Duration = Duration::from_secs(60);
+
+/// Blocks that a development chain makes at one request.
+pub(super) const DEV_BLOCKS_MAX: u64 = 10_000;

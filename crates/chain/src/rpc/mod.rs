@@ -9,6 +9,7 @@ mod call;
 mod context;
 mod convert;
 mod debug;
+mod dev;
 mod error;
 mod fast;
 mod fees;
@@ -136,7 +137,7 @@ pub(crate) fn serve(
 }
 
 fn methods(context: Arc<Context>) -> Result<RpcModule<Context>, RegisterMethodError> {
-    let admin = context.settings.admin;
+    let (admin, dev) = (context.settings.admin, context.settings.dev);
     let mut module = RpcModule::from_arc(context);
     node_info::register(&mut module)?;
     blocks::register(&mut module)?;
@@ -154,6 +155,11 @@ fn methods(context: Arc<Context>) -> Result<RpcModule<Context>, RegisterMethodEr
     optimism::register(&mut module)?;
     if admin {
         admin::register(&mut module)?;
+    }
+    if dev {
+        dev::register(&mut module)?;
+    } else {
+        node_info::register_without_keys(&mut module)?;
     }
     Ok(module)
 }

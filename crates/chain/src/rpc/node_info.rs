@@ -34,7 +34,13 @@ pub(super) fn register(module: &mut RpcModule<Context>) -> Result<(), RegisterMe
     module.register_method("eth_syncing", |_, _, _| false)?;
     module.register_method("eth_config", |_, context, _| config(context))?;
     module.register_method("eth_capabilities", |_, context, _| capabilities(context))?;
-    // It holds no keys.
+    Ok(())
+}
+
+/// A node holds no keys, but those that everybody has.
+pub(super) fn register_without_keys(
+    module: &mut RpcModule<Context>,
+) -> Result<(), RegisterMethodError> {
     module.register_method("eth_accounts", |_, _, _| Vec::<Address>::new())?;
     Ok(())
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod contracts;
+mod dev;
 mod limits;
 mod metrics;
 mod pool;

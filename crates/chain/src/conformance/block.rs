@@ -1,8 +1,7 @@
 //! One block of Ethereum on a world state.
 
 use alloy_consensus::{
-    Eip658Value, Header, Receipt, ReceiptEnvelope, TxType,
-    transaction::Recovered,
+    Eip658Value, Header, Receipt, ReceiptEnvelope, TxType, transaction::Recovered,
 };
 use alloy_eips::{eip4895::Withdrawal, eip7685::Requests};
 use alloy_evm::{
@@ -14,14 +13,12 @@ use alloy_evm::{
     },
 };
 use alloy_hardforks::EthereumHardforks;
-use revm::database::states::bundle_state::BundleRetention;
 
 use super::{
     forks::EthForks,
     transaction::EthTx,
-    world::{AncestorHashes, World, diff},
+    world::{AncestorHashes, World},
 };
-use crate::state::StateDiff;
 
 /// A block that is to be executed.
 pub struct BlockInput<'a> {
@@ -61,8 +58,8 @@ impl World {
         block: &BlockInput<'_>,
     ) -> Result<ExecutedBlock, String> {
         let header = block.header;
-        let mut db = self.evm_state(block.hashes);
-        let evm = EthEvmFactory::default().create_evm(&mut db, forks.evm_env(header));
+        let db = self.open(block.hashes);
+        let evm = EthEvmFactory::default().create_evm(db.clone(), forks.evm_env(header));
         let context = EthBlockExecutionCtx {
             parent_hash: header.parent_hash,
             parent_beacon_block_root: header.parent_beacon_block_root,
@@ -81,10 +78,7 @@ impl World {
                 .execute_transaction(tx)
                 .map_err(|error| format!("transaction {index}: {error}"))?;
             if with_roots {
-                let db = executor.evm_mut().db_mut();
-                db.merge_transitions(BundleRetention::PlainState);
-                let so_far = StateDiff::from_bundle(db.bundle_state.clone());
-                roots.push(self.after(&so_far).root());
+                roots.push(self.after(&db.overlay.diff()).root());
             }
         }
         let (_, result) = executor.finish().map_err(|error| error.to_string())?;
@@ -96,7 +90,7 @@ impl World {
             }
         }
         Ok(ExecutedBlock {
-            world: self.after(&diff(&mut db)),
+            world: self.after(&db.overlay.diff()),
             receipts,
             requests: result.requests,
             gas_used: result.gas_used,

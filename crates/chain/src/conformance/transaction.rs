@@ -47,8 +47,7 @@ pub fn decode_user_transaction(encoded: Bytes) -> Result<Recovered<EthTx>, Strin
 /// Errors: why these bytes are not a transaction.
 pub fn recover_before_homestead(encoded: &[u8]) -> Result<Recovered<EthTx>, String> {
     let tx = decode_any(encoded)?;
-    let sender =
-        tx.recover_signer_unchecked().map_err(|_| DecodeError::Signature.to_string())?;
+    let sender = tx.recover_signer_unchecked().map_err(|_| DecodeError::Signature.to_string())?;
     Ok(Recovered::new_unchecked(tx, sender))
 }
 

@@ -3,17 +3,17 @@
 use std::{collections::BTreeMap, convert::Infallible, sync::Arc};
 
 use alloy_evm::{Evm, EvmEnv, EvmFactory, eth::EthEvmFactory};
-use alloy_primitives::{Address, B256, Log, U256};
+use alloy_primitives::{Address, B256, Log, U256, map::AddressMap};
 use revm::{
-    DatabaseCommit, DatabaseRef,
+    Database, DatabaseCommit,
     bytecode::Bytecode,
     context::TxEnv,
-    database::{State as EvmState, WrapDatabaseRef, states::bundle_state::BundleRetention},
-    state::AccountInfo,
+    state::{Account as Touched, AccountInfo},
 };
 
 use crate::{
     GenesisAccount,
+    execution::Overlay,
     state::{Account, BlockHashes, State, StateDiff, StateView},
 };
 
@@ -65,10 +65,10 @@ impl World {
         Self { state }
     }
 
-    pub(super) fn evm_state(&self, hashes: &AncestorHashes) -> EvmDb {
+    /// This state as it is inside an open block that has changed nothing yet.
+    pub(super) fn open(&self, hashes: &AncestorHashes) -> OnBranch {
         let view = StateView { state: self.state.clone(), hashes: BlockHashes::default() };
-        let db = WithHashes { view, hashes: Arc::clone(hashes) };
-        EvmState::builder().with_database_ref(db).with_bundle_update().build()
+        OnBranch { overlay: Overlay::new(view), hashes: Arc::clone(hashes) }
     }
 
     /// Runs one transaction, outside of any block.
@@ -80,14 +80,14 @@ impl World {
         tx: TxEnv,
         hashes: &AncestorHashes,
     ) -> Result<Transacted, String> {
-        let mut evm = EthEvmFactory::default().create_evm(self.evm_state(hashes), env);
+        let mut evm = EthEvmFactory::default().create_evm(self.open(hashes), env);
         let outcome = evm.transact_raw(tx).map_err(|error| error.to_string())?;
         let (mut db, _) = evm.finish();
         db.commit(outcome.state);
         let success = outcome.result.is_success();
         let gas_used = outcome.result.gas().tx_gas_used();
         Ok(Transacted {
-            world: self.after(&diff(&mut db)),
+            world: self.after(&db.overlay.diff()),
             logs: outcome.result.into_logs(),
             success,
             gas_used,
@@ -95,37 +95,35 @@ impl World {
     }
 }
 
-pub(super) type EvmDb = EvmState<WrapDatabaseRef<WithHashes>>;
-
-/// Takes what was committed since the state was read.
-pub(super) fn diff(db: &mut EvmDb) -> StateDiff {
-    db.merge_transitions(BundleRetention::PlainState);
-    StateDiff::from_bundle(db.take_bundle())
-}
-
-/// The node's view of a state, with the ancestors of a branch that may not be the chain's.
+/// The node's open block, with the ancestors of a branch that may not be the chain's.
 #[derive(Clone, Debug)]
-pub(super) struct WithHashes {
-    view: StateView,
+pub(super) struct OnBranch {
+    pub(super) overlay: Overlay,
     hashes: AncestorHashes,
 }
 
-impl DatabaseRef for WithHashes {
+impl Database for OnBranch {
     type Error = Infallible;
 
-    fn basic_ref(&self, address: Address) -> Result<Option<AccountInfo>, Infallible> {
-        self.view.basic_ref(address)
+    fn basic(&mut self, address: Address) -> Result<Option<AccountInfo>, Infallible> {
+        self.overlay.basic(address)
     }
 
-    fn code_by_hash_ref(&self, hash: B256) -> Result<Bytecode, Infallible> {
-        self.view.code_by_hash_ref(hash)
+    fn code_by_hash(&mut self, hash: B256) -> Result<Bytecode, Infallible> {
+        self.overlay.code_by_hash(hash)
     }
 
-    fn storage_ref(&self, address: Address, slot: U256) -> Result<U256, Infallible> {
-        self.view.storage_ref(address, slot)
+    fn storage(&mut self, address: Address, slot: U256) -> Result<U256, Infallible> {
+        self.overlay.storage(address, slot)
     }
 
-    fn block_hash_ref(&self, number: u64) -> Result<B256, Infallible> {
+    fn block_hash(&mut self, number: u64) -> Result<B256, Infallible> {
         Ok(self.hashes.get(&number).copied().unwrap_or_default())
+    }
+}
+
+impl DatabaseCommit for OnBranch {
+    fn commit(&mut self, touched: AddressMap<Touched>) {
+        self.overlay.commit(touched);
     }
 }

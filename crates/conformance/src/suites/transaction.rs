@@ -83,7 +83,9 @@ fn validate(bytes: &Bytes, network: &Network) -> Result<(Recovered<EthTx>, u64),
     let spec: SpecId = env.cfg_env.spec;
     let rich = GenesisAccount { balance: U256::MAX, nonce: tx.nonce(), ..Default::default() };
     let world = World::new([(tx.signer(), rich)]);
-    let input = tx_env(&tx);
+    let mut input = tx_env(&tx);
+    // Whether an account can have the value is not asked here, only whether it can be written.
+    input.value = U256::ZERO;
     let intrinsic = calculate_initial_tx_gas_for_tx(&input, spec);
     world.transact(env, input, &Arc::default())?;
     Ok((tx, intrinsic.initial_total_gas))

@@ -78,7 +78,7 @@ impl World {
                 .execute_transaction(tx)
                 .map_err(|error| format!("transaction {index}: {error}"))?;
             if with_roots {
-                roots.push(self.after(&db.overlay.diff()).root());
+                roots.push(self.after(db.overlay.diff()).root());
             }
         }
         let (_, result) = executor.finish().map_err(|error| error.to_string())?;
@@ -90,7 +90,7 @@ impl World {
             }
         }
         Ok(ExecutedBlock {
-            world: self.after(&db.overlay.diff()),
+            world: self.after(db.overlay.diff()),
             receipts,
             requests: result.requests,
             gas_used: result.gas_used,

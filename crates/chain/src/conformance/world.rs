@@ -1,6 +1,10 @@
 //! A world state, and one transaction on it.
 
-use std::{collections::BTreeMap, convert::Infallible, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use alloy_evm::{Evm, EvmEnv, EvmFactory, eth::EthEvmFactory};
 use alloy_primitives::{Address, B256, Log, U256, map::AddressMap};
@@ -12,18 +16,37 @@ use revm::{
 };
 
 use crate::{
-    GenesisAccount,
+    Genesis, GenesisAccount,
     execution::Overlay,
-    state::{Account, BlockHashes, State, StateDiff, StateView},
+    state::{HistoryLimits, StateDiff, StateView},
 };
+
+/// No state is forgotten while a fixture runs.
+const HISTORY: HistoryLimits = HistoryLimits { blocks: 1 << 20, bytes: 1 << 30 };
 
 /// Hashes of the blocks before the one that is executed, by number.
 pub type AncestorHashes = Arc<BTreeMap<u64, B256>>;
 
-/// The node's world state after some block.
+/// The node's world state after some block. Clones share what they can: the node keeps one chain of
+/// states, so a second child of one state is built anew from the beginning.
 #[derive(Clone)]
 pub struct World {
-    pub(super) state: State,
+    history: Arc<History>,
+    state: StateView,
+    shared: Arc<Shared>,
+}
+
+/// How a state came about.
+struct History {
+    alloc: Arc<BTreeMap<Address, GenesisAccount>>,
+    diffs: Vec<Arc<StateDiff>>,
+}
+
+/// A state that one child may extend.
+struct Shared {
+    world: Arc<crate::state::World>,
+    /// The last block that was applied.
+    head: Mutex<u64>,
 }
 
 /// What one transaction did.
@@ -41,16 +64,21 @@ pub struct Transacted {
 impl World {
     /// A state with these accounts.
     pub fn new(alloc: impl IntoIterator<Item = (Address, GenesisAccount)>) -> Self {
-        let mut state = State::default();
-        for (address, genesis) in alloc {
-            let mut account = Account::new(genesis.nonce, genesis.balance);
-            account.set_code(genesis.code);
-            for (slot, value) in genesis.storage {
-                account.set_storage(slot.into(), value.into());
-            }
-            state.set_account(address, account);
+        let alloc = Arc::new(alloc.into_iter().collect());
+        Self::build(Arc::new(History { alloc, diffs: Vec::new() }))
+    }
+
+    fn build(history: Arc<History>) -> Self {
+        let genesis = Genesis { alloc: (*history.alloc).clone(), ..Genesis::devnet() };
+        let world = genesis.world(HISTORY);
+        let mut number = 0;
+        for diff in &history.diffs {
+            number += 1;
+            world.apply(number, diff);
         }
-        Self { state }
+        let state = world.view(number).expect("the latest block is always there");
+        let shared = Arc::new(Shared { world, head: Mutex::new(number) });
+        Self { history, state, shared }
     }
 
     /// The root that block headers commit to.
@@ -59,16 +87,24 @@ impl World {
     }
 
     /// The state after `diff`.
-    pub(super) fn after(&self, diff: &StateDiff) -> Self {
-        let mut state = self.state.clone();
-        state.apply(diff);
-        Self { state }
+    pub(super) fn after(&self, diff: StateDiff) -> Self {
+        let mut diffs = self.history.diffs.clone();
+        diffs.push(Arc::new(diff));
+        let history = Arc::new(History { alloc: Arc::clone(&self.history.alloc), diffs });
+        let number = self.state.number();
+        let mut head = self.shared.head.lock().unwrap_or_else(PoisonError::into_inner);
+        if *head != number {
+            return Self::build(history);
+        }
+        *head = number + 1;
+        self.shared.world.apply(number + 1, history.diffs.last().expect("just pushed"));
+        let state = self.shared.world.view(number + 1).expect("the latest block is always there");
+        Self { history, state, shared: Arc::clone(&self.shared) }
     }
 
     /// This state as it is inside an open block that has changed nothing yet.
     pub(super) fn open(&self, hashes: &AncestorHashes) -> OnBranch {
-        let view = StateView { state: self.state.clone(), hashes: BlockHashes::default() };
-        OnBranch { overlay: Overlay::new(view), hashes: Arc::clone(hashes) }
+        OnBranch { overlay: Overlay::new(self.state.clone()), hashes: Arc::clone(hashes) }
     }
 
     /// Runs one transaction, outside of any block.
@@ -87,7 +123,7 @@ impl World {
         let success = outcome.result.is_success();
         let gas_used = outcome.result.gas().tx_gas_used();
         Ok(Transacted {
-            world: self.after(&db.overlay.diff()),
+            world: self.after(db.overlay.diff()),
             logs: outcome.result.into_logs(),
             success,
             gas_used,

@@ -23,6 +23,8 @@
 mod chain;
 mod clock;
 mod config;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod error;
 mod execution;
 #[cfg(fuzzing)]

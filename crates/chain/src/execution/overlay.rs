@@ -47,8 +47,9 @@ impl Changes {
                 continue;
             }
             let changed = self.account(base, address);
-            // EIP-161: an account that was touched and is empty does not exist.
-            if account.is_selfdestructed() || account.is_empty() {
+            // EIP-161: an account that was touched and is empty does not exist. One that was created has
+            // a nonce since then; before, it exists though it is empty, and revm marks it as created.
+            if account.is_selfdestructed() || (account.is_empty() && !account.is_created()) {
                 changed.now = None;
                 changed.storage_cleared = true;
                 changed.storage.clear();

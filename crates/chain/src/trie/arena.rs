@@ -43,6 +43,9 @@ pub(super) struct AccountLeaf {
 pub(super) enum Value {
     Account(AccountLeaf),
     Slot(U256),
+    /// Any bytes, for the official fixtures.
+    #[cfg(feature = "conformance")]
+    Raw(&'static [u8]),
 }
 
 /// What a node is. Keys have one length (32 bytes), so a branch never carries a value.

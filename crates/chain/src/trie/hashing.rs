@@ -60,7 +60,7 @@ impl Arena {
                 Kind::Leaf { value: Value::Account(account), .. } => {
                     storage_roots.extend(account.storage);
                 }
-                Kind::Leaf { value: Value::Slot(_), .. } => {}
+                Kind::Leaf { .. } => {}
                 Kind::Extension { end, child, .. } => left.push((*child, usize::from(*end))),
                 Kind::Branch { children, dirty } => {
                     let dirty = (0..16).filter(|index| dirty & (1 << index) != 0);
@@ -116,6 +116,8 @@ impl Arena {
                 match value {
                     Value::Account(account) => self.trie_account(account).encode(value_out),
                     Value::Slot(value) => U256::encode(value, value_out),
+                    #[cfg(feature = "conformance")]
+                    Value::Raw(value) => value_out.extend_from_slice(value),
                 }
                 let payload_length = path_bytes(KEY_NIBBLES - depth) + value_out[..].length();
                 Header { list: true, payload_length }.encode(out);

@@ -20,6 +20,8 @@ mod edit;
 mod hashing;
 mod nibbles;
 mod proof;
+#[cfg(feature = "conformance")]
+mod raw;
 mod reference;
 #[cfg(test)]
 mod tests;
@@ -29,6 +31,8 @@ use std::{collections::VecDeque, mem};
 use alloy_primitives::{B256, U256};
 use alloy_trie::EMPTY_ROOT_HASH;
 
+#[cfg(feature = "conformance")]
+pub(crate) use self::raw::RawTrie;
 use self::{
     arena::{AccountLeaf, Arena, Kind, Node, NodeId, Value},
     edit::Edit,
@@ -219,7 +223,7 @@ impl Arena {
     fn account(&self, root: Option<NodeId>, key: &B256) -> Option<&AccountLeaf> {
         match self.value(root, key)? {
             Value::Account(account) => Some(account),
-            Value::Slot(_) => None,
+            _ => None,
         }
     }
 }

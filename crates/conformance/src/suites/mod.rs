@@ -1,0 +1,138 @@
+//! The suites: where their files are, and how a file becomes cases.
+
+mod blockchain;
+mod difficulty;
+mod rlp;
+mod state;
+mod transaction;
+mod trie;
+
+use std::{collections::BTreeMap, path::Path, str::FromStr};
+
+use serde::de::DeserializeOwned;
+
+use crate::{Case, Verdict};
+
+/// A set of fixtures with one format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Suite {
+    /// Roots of tries over hashed keys.
+    Trie,
+    /// RLP items, good and bad.
+    Rlp,
+    /// Transactions, good and bad, under every fork.
+    Transactions,
+    /// The difficulty of proof-of-work blocks.
+    Difficulty,
+    /// One transaction on one state.
+    State,
+    /// Chains of blocks, good and bad.
+    Blockchain,
+}
+
+impl Suite {
+    /// Every suite, the quick ones first.
+    pub const ALL: [Self; 6] = [
+        Self::Trie,
+        Self::Rlp,
+        Self::Transactions,
+        Self::Difficulty,
+        Self::State,
+        Self::Blockchain,
+    ];
+
+    /// The name by which `--suite` asks for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Trie => "trie",
+            Self::Rlp => "rlp",
+            Self::Transactions => "transactions",
+            Self::Difficulty => "difficulty",
+            Self::State => "state",
+            Self::Blockchain => "blockchain",
+        }
+    }
+
+    /// Where its files are, below the fixtures' folder.
+    pub(crate) fn folders(self) -> &'static [&'static str] {
+        match self {
+            Self::Trie => &["tests/TrieTests"],
+            Self::Rlp => &["tests/RLPTests"],
+            Self::Transactions => &["tests/TransactionTests"],
+            Self::Difficulty => &["tests/DifficultyTests"],
+            Self::State => &[
+                "tests/GeneralStateTests",
+                "tests/EIPTests/StateTests",
+                "legacytests/Cancun/GeneralStateTests",
+                "legacytests/Constantinople/GeneralStateTests",
+            ],
+            Self::Blockchain => &[
+                "tests/BlockchainTests",
+                "tests/EIPTests/BlockchainTests",
+                "legacytests/Cancun/BlockchainTests",
+                "legacytests/Constantinople/BlockchainTests",
+            ],
+        }
+    }
+
+    pub(crate) fn extension(self) -> &'static str {
+        "json"
+    }
+
+    /// What is shared by all files of the suite.
+    pub(crate) fn prepare(self, _root: &Path) -> Prepared {
+        Prepared { suite: self }
+    }
+}
+
+impl FromStr for Suite {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|suite| suite.name() == name).ok_or_else(|| {
+            let names: Vec<_> = Self::ALL.iter().map(|suite| suite.name()).collect();
+            format!("there is no suite {name}: choose from {}", names.join(", "))
+        })
+    }
+}
+
+/// A suite that is ready to take files.
+pub(crate) struct Prepared {
+    suite: Suite,
+}
+
+impl Prepared {
+    /// Runs every case of one file.
+    pub(crate) fn cases(&self, file: &str, text: &str) -> Vec<Case> {
+        match self.suite {
+            Suite::Trie => each(text, |name, test| trie::cases(file, name, test)),
+            Suite::Rlp => each(text, rlp::cases),
+            Suite::Transactions => each(text, transaction::cases),
+            Suite::Difficulty => each(text, difficulty::cases),
+            Suite::State => each(text, state::cases),
+            Suite::Blockchain => each(text, blockchain::cases),
+        }
+    }
+}
+
+/// Runs `run` on each named test of a file. A file or a test that cannot be read is a failure.
+fn each<T: DeserializeOwned>(text: &str, run: impl Fn(&str, T) -> Vec<Case>) -> Vec<Case> {
+    let tests: BTreeMap<String, Box<serde_json::value::RawValue>> = match serde_json::from_str(text)
+    {
+        Ok(tests) => tests,
+        Err(error) => return vec![unreadable("", &error)],
+    };
+    let mut cases = Vec::new();
+    for (name, test) in tests {
+        match serde_json::from_str(test.get()) {
+            Ok(test) => cases.extend(run(&name, test)),
+            Err(error) => cases.push(unreadable(&name, &error)),
+        }
+    }
+    cases
+}
+
+fn unreadable(name: &str, error: &serde_json::Error) -> Case {
+    let verdict = Verdict::Failed(format!("the fixture cannot be read: {error}"));
+    Case { name: name.to_owned(), verdict }
+}

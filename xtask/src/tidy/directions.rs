@@ -103,8 +103,8 @@ const RULES: &[Rule] = &[
     },
 ];
 
-/// The places where everything meets: the binary and the whole-system tests.
-const UNRESTRICTED: &[&str] = &["openledger", "openledger-tests"];
+/// The places where everything meets: the binary, the whole-system tests and the benchmark of the node.
+const UNRESTRICTED: &[&str] = &["openledger", "openledger-tests", "openledger-bench-chain"];
 
 /// Test dependencies that cross an edge all the same: crate, what it tests against, why.
 const TEST_EXCEPTIONS: &[(&str, &str, &str)] = &[(

@@ -6,6 +6,7 @@ mod contracts;
 mod dev;
 mod limits;
 mod metrics;
+mod pending;
 mod pool;
 mod start;
 mod support;

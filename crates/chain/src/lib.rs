@@ -39,6 +39,6 @@ mod trie;
 pub use config::{BlockProduction, Config};
 pub use error::Error;
 pub use genesis::{
-    DEV_BALANCE, DEVNET_CHAIN_ID, Genesis, GenesisAccount, L1FeeScalars, dev_accounts,
+    DEV_BALANCE, DEVNET_CHAIN_ID, Genesis, GenesisAccount, L1FeeScalars, RollupL1, dev_accounts,
 };
 pub use node::{Handle, Head, Node};

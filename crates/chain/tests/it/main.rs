@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used)]
 
 mod contracts;
+mod fees;
 mod limits;
 mod pool;
+mod predeploys;
 mod start;
 mod support;
 mod transactions;

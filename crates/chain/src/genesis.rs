@@ -1,5 +1,10 @@
 //! How a chain begins: its rules, its first accounts and its first block.
 
+mod geth;
+mod predeploys;
+mod rollup;
+mod stored;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use alloy_consensus::{
@@ -19,6 +24,8 @@ use crate::{
     execution::{FEE_VAULT, MESSAGE_PASSER},
     state::{HistoryLimits, PlainAccount, Restore, SlotDiff, StateView, World},
 };
+
+pub use rollup::RollupL1;
 
 /// Chain id of a development network.
 pub const DEVNET_CHAIN_ID: u64 = 161_337;
@@ -56,6 +63,7 @@ pub struct Genesis {
     /// The account that posts batches to L1.
     pub batcher: Address,
     /// The first accounts.
+    #[serde(with = "stored")]
     pub alloc: BTreeMap<Address, GenesisAccount>,
 }
 
@@ -90,7 +98,9 @@ pub struct GenesisAccount {
 
 impl Genesis {
     /// A development network: chain 161337, the ten development accounts with [`DEV_BALANCE`] each,
-    /// and the contracts that the protocol itself calls (EIP-4788, EIP-2935).
+    /// the predeploys and preinstalls of an OP chain, and the contracts that the protocol itself
+    /// calls (EIP-4788, EIP-2935). All of OPEN is there from the beginning; what nobody has been given
+    /// is in the NativeAssetLiquidity.
     pub fn devnet() -> Self {
         let system = [
             (BEACON_ROOTS_ADDRESS, BEACON_ROOTS_CODE.clone()),
@@ -111,7 +121,7 @@ impl Genesis {
             eip1559_elasticity: DEVNET_EIP1559_ELASTICITY,
             l1_fees: L1FeeScalars::default(),
             batcher: dev_accounts()[9],
-            alloc: system.into_iter().chain(funded).collect(),
+            alloc: predeploys::devnet().into_iter().chain(system).chain(funded).collect(),
         }
     }
 

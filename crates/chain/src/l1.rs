@@ -24,7 +24,7 @@ pub(crate) trait L1Source: Send {
 }
 
 /// An imaginary L1 that is a function of the chain id and the time: one block every
-/// [`EmbeddedL1::BLOCK_TIME_S`], no fees, no deposits.
+/// [`EmbeddedL1::BLOCK_TIME_S`], constant fees, no deposits.
 #[derive(Clone, Debug)]
 pub(crate) struct EmbeddedL1 {
     chain_id: u64,
@@ -34,6 +34,10 @@ pub(crate) struct EmbeddedL1 {
 impl EmbeddedL1 {
     /// Seconds between L1 blocks, as on Ethereum.
     const BLOCK_TIME_S: u64 = 12;
+    /// 1 gwei: what a calm L1 costs. A chain whose fee scalars are zero charges nothing for it.
+    const BASE_FEE: u64 = 1_000_000_000;
+    /// The least that blobs cost, 1 wei.
+    const BLOB_BASE_FEE: u128 = 1;
 
     pub(crate) fn new(chain_id: u64, genesis_timestamp: u64) -> Self {
         Self { chain_id, genesis_timestamp }
@@ -52,8 +56,8 @@ impl L1Source for EmbeddedL1 {
             number,
             hash: self.digest("block", number),
             timestamp: self.genesis_timestamp + number * Self::BLOCK_TIME_S,
-            base_fee: 0,
-            blob_base_fee: 0,
+            base_fee: Self::BASE_FEE,
+            blob_base_fee: Self::BLOB_BASE_FEE,
             prev_randao: self.digest("randao", number),
             parent_beacon_block_root: self.digest("beacon", number),
             sequence_number: elapsed % Self::BLOCK_TIME_S,

@@ -35,7 +35,6 @@ mod metrics;
 mod node;
 mod pool;
 mod producer;
-mod rollup_config;
 mod rpc;
 mod state;
 mod storage;
@@ -45,6 +44,6 @@ mod trie;
 pub use config::{BlockProduction, Config, JournalSync};
 pub use error::Error;
 pub use genesis::{
-    DEV_BALANCE, DEVNET_CHAIN_ID, Genesis, GenesisAccount, L1FeeScalars, dev_accounts,
+    DEV_BALANCE, DEVNET_CHAIN_ID, Genesis, GenesisAccount, L1FeeScalars, RollupL1, dev_accounts,
 };
 pub use node::{Handle, Head, Node};

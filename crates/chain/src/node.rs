@@ -12,14 +12,13 @@ use rayon::prelude::*;
 use tokio::sync::{oneshot, watch};
 
 use crate::{
-    Config, Error, Genesis,
+    Config, Error, Genesis, RollupL1,
     chain::Chain,
     clock::{Clock, SystemClock},
     execution::SealedBlock,
     l1::EmbeddedL1,
     metrics::{Metrics, Monitor, MonitorListener},
     producer::{Bell, Command, Producer, commands},
-    rollup_config,
     rpc::{self, Access, Context, Listener, RpcServer, Settings},
     state::HistoryLimits,
     storage::{DataDir, Journal},
@@ -95,7 +94,7 @@ fn open(config: &Config, genesis: Genesis, metrics: Arc<Metrics>) -> Result<Open
         call_time_max: Duration::from_millis(config.call_time_max_ms),
         admin: config.admin_rpc,
         dev: config.dev,
-        rollup_config: rollup_config::document(&genesis, chain.genesis_hash),
+        rollup_config: genesis.rollup_json(&RollupL1::embedded(&genesis)?)?,
     };
     Ok(Opened { chain, producer, commands, bell, journal: Arc::new(journal), data_dir, rpc })
 }
@@ -339,7 +338,7 @@ impl Handle {
             }
         }
         if let Some(monitor) = &self.inner.monitor {
-            monitor.stop();
+            monitor.stop().await;
         }
         tracing::info!(
             block = self.head().number,

@@ -83,6 +83,26 @@ const EVERYDAY: &[Step] = &[
         needs: &["machine", "compile"],
         counts_tests: true,
     },
+    check("genesis inputs", in_predeploys(&["ci", "--ignore-scripts", "--no-audit", "--no-fund"])),
+    // A test, so that it has the features of the workspace and nothing is compiled twice.
+    Step {
+        name: "genesis",
+        work: command(
+            "cargo",
+            &[
+                "test",
+                "--release",
+                "--locked",
+                "--workspace",
+                "--bin",
+                "openledger-predeploys",
+                "--",
+                "--include-ignored",
+            ],
+        ),
+        needs: &["machine", "compile", "genesis inputs"],
+        counts_tests: true,
+    },
     Step {
         name: "same bits in debug",
         work: command(
@@ -118,7 +138,7 @@ const SLOW: &[Step] = &[
             "cargo",
             &["test", "--release", "--locked", "--workspace", "--no-fail-fast", "--", "--ignored"],
         ),
-        needs: &["machine", "compile"],
+        needs: &["machine", "compile", "genesis inputs"],
         counts_tests: false,
     },
     check(
@@ -147,6 +167,12 @@ const fn check(name: &'static str, work: Work) -> Step {
 
 const fn command(program: &'static str, arguments: &'static [&'static str]) -> Work {
     Work::Command(CommandLine { program, arguments, folder: "", environment: &[] })
+}
+
+/// npm, where the artifacts that the genesis is made from are installed.
+const fn in_predeploys(arguments: &'static [&'static str]) -> Work {
+    let folder = "crates/predeploys";
+    Work::Command(CommandLine { program: "npm", arguments, folder, environment: &[] })
 }
 
 /// npm, with the scripts that `contracts/package.json` names.

@@ -97,6 +97,16 @@ const RULES: &[Rule] = &[
         because: "bindings serve any node and any client",
     },
     Rule {
+        crates: &["openledger-predeploys"],
+        never: EVERY_LIBRARY,
+        because: "it makes a genesis from artifacts alone; what the node reads is a committed file",
+    },
+    Rule {
+        crates: EVERY_LIBRARY,
+        never: &["openledger-predeploys"],
+        because: "it brings a second alloy, which must never be in the node",
+    },
+    Rule {
         crates: &["openledger-gateway"],
         never: &["openledger-chain"],
         because: "the gateway meets the chain only through JSON-RPC and contract bindings",
@@ -107,11 +117,18 @@ const RULES: &[Rule] = &[
 const UNRESTRICTED: &[&str] = &["openledger", "openledger-tests", "openledger-bench-chain"];
 
 /// Test dependencies that cross an edge all the same: crate, what it tests against, why.
-const TEST_EXCEPTIONS: &[(&str, &str, &str)] = &[(
-    "openledger-gateway",
-    "openledger-chain",
-    "settlement is tested against a running node, reached over JSON-RPC",
-)];
+const TEST_EXCEPTIONS: &[(&str, &str, &str)] = &[
+    (
+        "openledger-gateway",
+        "openledger-chain",
+        "settlement is tested against a running node, reached over JSON-RPC",
+    ),
+    (
+        "openledger-predeploys",
+        "openledger-chain",
+        "an independent implementation reads the rollup.json that the chain writes",
+    ),
+];
 
 /// Promises about libraries of others: none of `crates` ships a library whose name begins so.
 const FOREIGN_RULES: &[Rule] = &[
@@ -135,6 +152,11 @@ const FOREIGN_RULES: &[Rule] = &[
         crates: EVERY_LIBRARY,
         never: &["candle", "burn", "ort", "tch"],
         because: "one float path decides money, and it is our own",
+    },
+    Rule {
+        crates: &["openledger", "openledger-chain", "openledger-contracts", "openledger-gateway"],
+        never: &["kona"],
+        because: "it brings a second alloy; it checks from outside",
     },
 ];
 
@@ -266,6 +288,16 @@ mod tests {
         for kind in [Kind::Normal, Kind::Build] {
             assert_eq!(check(&[package("openledger-model", &[("candle-core", kind)])]).len(), 1);
         }
+    }
+
+    #[test]
+    fn a_second_alloy_stays_outside_the_node() {
+        let shipped = package("openledger-chain", &[("kona-hardforks", Kind::Normal)]);
+        assert_eq!(check(&[shipped]).len(), 1);
+        let tested = package("openledger-predeploys", &[("openledger-chain", Kind::Test)]);
+        assert_eq!(check(&[tested]), []);
+        let linked = package("openledger-chain", &[("openledger-predeploys", Kind::Normal)]);
+        assert_eq!(check(&[linked]).len(), 1);
     }
 
     #[test]

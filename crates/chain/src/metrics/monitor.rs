@@ -102,15 +102,18 @@ impl Monitor {
         self.addr
     }
 
-    /// Frees the port.
-    pub(crate) fn stop(&self) {
+    /// Frees the port. When this returns, it is free.
+    pub(crate) async fn stop(&self) {
         self.task.abort();
+        while !self.task.is_finished() {
+            tokio::task::yield_now().await;
+        }
     }
 }
 
 impl Drop for Monitor {
     fn drop(&mut self) {
-        self.stop();
+        self.task.abort();
     }
 }
 

@@ -4,10 +4,12 @@
 
 mod contracts;
 mod dev;
+mod fees;
 mod limits;
 mod metrics;
 mod pending;
 mod pool;
+mod predeploys;
 mod start;
 mod support;
 mod transactions;

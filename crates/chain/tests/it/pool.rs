@@ -117,7 +117,7 @@ async fn a_full_block_leaves_the_rest_for_the_next() {
     let node = manual().await;
     // Each asks for nearly all that the deposit leaves, though it uses 21,000.
     for account in 0..3 {
-        let tx = TxEip1559 { gas_limit: 59_960_000, ..transfer(0, RECIPIENT, U256::from(1)) };
+        let tx = TxEip1559 { gas_limit: 59_000_000, ..transfer(0, RECIPIENT, U256::from(1)) };
         node.send(&sign(&signer(account), tx)).await.unwrap();
     }
     for _ in 0..3 {

@@ -14,6 +14,8 @@ const DEFAULT_RPC_ADDR: SocketAddr =
 /// About two and a quarter hours of one-second blocks.
 const DEFAULT_HISTORY_BLOCKS: u64 = 8192;
 
+/// One hour of one-second blocks.
+const DEFAULT_SNAPSHOT_BLOCKS: u64 = 3600;
 /// Enough for the default number of blocks at a few hundred transactions each.
 const DEFAULT_HISTORY_BYTES: u64 = 1 << 30;
 /// What one block holds by default; tools ask for no more.
@@ -66,6 +68,9 @@ pub struct Config {
     /// Whether `admin_*` methods are answered, which stop and start block production. Whoever reaches
     /// the RPC address may use them, so only where that is this machine alone. Default: false.
     pub admin_rpc: bool,
+    /// After how many blocks the state is written to a file of its own, from which the next start goes
+    /// on; sooner when the block log has grown by 256 MiB. Default: 3600.
+    pub snapshot_blocks: u64,
 }
 
 impl Default for Config {
@@ -92,6 +97,7 @@ impl Config {
             call_gas_max: DEFAULT_CALL_GAS_MAX,
             call_time_max_ms: DEFAULT_CALL_TIME_MAX_MS,
             admin_rpc: false,
+            snapshot_blocks: DEFAULT_SNAPSHOT_BLOCKS,
         }
     }
 }

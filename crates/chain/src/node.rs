@@ -13,7 +13,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::{
     Config, Error, Genesis, RollupL1,
-    chain::Chain,
+    chain::{Chain, Snapshots},
     clock::{Clock, SystemClock},
     execution::SealedBlock,
     l1::EmbeddedL1,
@@ -60,6 +60,7 @@ struct Opened {
     journal: Arc<Journal>,
     data_dir: Arc<DataDir>,
     rpc: Settings,
+    snapshot_blocks: u64,
 }
 
 fn open(config: &Config, genesis: Genesis, metrics: Arc<Metrics>) -> Result<Opened, Error> {
@@ -96,7 +97,8 @@ fn open(config: &Config, genesis: Genesis, metrics: Arc<Metrics>) -> Result<Open
         dev: config.dev,
         rollup_config: genesis.rollup_json(&RollupL1::embedded(&genesis)?)?,
     };
-    Ok(Opened { chain, producer, commands, bell, journal: Arc::new(journal), data_dir, rpc })
+    let (journal, snapshot_blocks) = (Arc::new(journal), config.snapshot_blocks);
+    Ok(Opened { chain, producer, commands, bell, journal, data_dir, rpc, snapshot_blocks })
 }
 
 /// The genesis with its time: that of the data directory, or for a new one the wall clock, unless
@@ -161,7 +163,8 @@ impl Opened {
         access: Access,
         monitor: Option<Monitor>,
     ) -> Result<Handle, Error> {
-        let Self { chain, producer, commands, bell, journal, data_dir, rpc } = self;
+        let Self { chain, producer, commands, bell, journal, data_dir, rpc, snapshot_blocks } =
+            self;
         let live = Arc::clone(&chain);
         let journal_thread = journal.start(Box::new(move || live.pool().encoded()))?;
         let context = Context::new(
@@ -182,6 +185,8 @@ impl Opened {
             chain_id = chain.rules.chain_id, block = head.number, hash = %head.hash,
             rpc = %server.addr, "the node runs"
         );
+        let snapshots =
+            Snapshots::start(Arc::clone(&chain), Arc::clone(&data_dir), snapshot_blocks)?;
         let server_handle = server.handle.clone();
         let producer_thread = thread::Builder::new()
             .name("chain-producer".to_owned())
@@ -195,6 +200,7 @@ impl Opened {
                 let _ = server_handle.stop();
                 journal.stop();
                 let _ = journal_thread.join();
+                snapshots.stop();
                 drop(data_dir);
                 let _ = status.send(match outcome {
                     Ok(()) => Status::Stopped,

@@ -8,21 +8,18 @@ use std::{
 };
 
 use alloy_primitives::B256;
+use foldhash::fast::RandomState;
 
+use super::places::{Places, TxPlace};
 use crate::{
     execution::SealedBlock,
-    storage::{LogReader, decode_block},
+    storage::{IndexEntry, LogReader, decode_block},
 };
 
 /// Blocks that are kept in memory.
-const RECENT_BLOCKS_MAX: usize = 1024;
-
-/// Where a transaction is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TxPlace {
-    pub(crate) block: u64,
-    pub(crate) index: u32,
-}
+pub(super) const RECENT_BLOCKS_MAX: usize = 1024;
+/// What they may take in the block log, where they are smaller than in memory.
+const RECENT_BYTES_MAX: u64 = 64 << 20;
 
 /// Where a block can be had.
 pub(crate) enum BlockSource {
@@ -36,8 +33,8 @@ pub(super) struct Blocks {
     /// Offsets in the block log, from block 1 on.
     offsets: Vec<u64>,
     recent: VecDeque<Arc<SealedBlock>>,
-    by_hash: HashMap<B256, u64>,
-    txs: HashMap<B256, TxPlace>,
+    by_hash: HashMap<B256, u64, RandomState>,
+    txs: Places,
     /// Numbers of the blocks that have logs, ascending.
     with_logs: Vec<u64>,
 }
@@ -45,35 +42,74 @@ pub(super) struct Blocks {
 impl Blocks {
     pub(super) fn new(genesis: Arc<SealedBlock>) -> Self {
         Self {
-            by_hash: HashMap::from([(genesis.hash, 0)]),
+            by_hash: HashMap::from_iter([(genesis.hash, 0)]),
             recent: VecDeque::from([Arc::clone(&genesis)]),
             genesis,
             offsets: Vec::new(),
-            txs: HashMap::new(),
+            txs: Places::default(),
             with_logs: Vec::new(),
         }
     }
 
-    /// Adds the next block, which lies in the log at `offset`.
-    pub(super) fn push(&mut self, block: Arc<SealedBlock>, offset: u64) {
-        let number = block.number();
-        assert_eq!(number, self.head().number() + 1, "blocks come in order");
-        self.offsets.push(offset);
-        self.by_hash.insert(block.hash, number);
-        for (index, tx) in (0..).zip(&block.txs) {
-            self.txs.insert(tx.inner().tx_hash(), TxPlace { block: number, index });
-        }
-        if block.receipts.iter().any(|receipt| !receipt.as_receipt().logs.is_empty()) {
+    /// Adds what the index says about the next block.
+    pub(super) fn index(&mut self, entry: &IndexEntry) {
+        let number = self.offsets.len() as u64 + 1;
+        self.offsets.push(entry.offset);
+        self.by_hash.insert(entry.hash, number);
+        self.txs.add(number, entry);
+        if entry.has_logs {
             self.with_logs.push(number);
         }
+    }
+
+    /// Keeps a block in memory that is in the index. The last one is the head.
+    pub(super) fn keep(&mut self, block: Arc<SealedBlock>) {
+        let number = block.number();
+        assert!(number > 0 && number <= self.offsets.len() as u64, "the block is in the index");
+        if self.head().number() + 1 != number {
+            // What came before is too old to be kept.
+            self.recent.clear();
+        }
         self.recent.push_back(block);
-        if self.recent.len() > RECENT_BLOCKS_MAX {
+        while self.recent.len() > RECENT_BLOCKS_MAX || self.recent_bytes() > RECENT_BYTES_MAX {
             self.recent.pop_front();
         }
     }
 
+    /// Numbers of the blocks that are worth reading into memory at the start.
+    pub(super) fn worth_keeping(&self) -> RangeInclusive<u64> {
+        let head = self.offsets.len();
+        let last = self.log_bytes();
+        let oldest = head.saturating_sub(RECENT_BLOCKS_MAX);
+        let near = |offset: &u64| last - offset <= RECENT_BYTES_MAX;
+        let skipped = self.offsets[oldest..].iter().take_while(|offset| !near(offset)).count();
+        (oldest + skipped) as u64 + 1..=head as u64
+    }
+
+    /// Bytes in the log between the first recent block and the head.
+    fn recent_bytes(&self) -> u64 {
+        let offset = |block: &Arc<SealedBlock>| {
+            let index = usize::try_from(block.number()).ok()?.checked_sub(1)?;
+            self.offsets.get(index).copied()
+        };
+        // The genesis is not in the log.
+        let first = self.recent.front().and_then(offset).unwrap_or_default();
+        let last = self.recent.back().and_then(offset).unwrap_or_default();
+        last - first
+    }
+
     pub(super) fn head(&self) -> &Arc<SealedBlock> {
         self.recent.back().unwrap_or(&self.genesis)
+    }
+
+    /// Bytes in the log before the head.
+    pub(super) fn log_bytes(&self) -> u64 {
+        self.offsets.last().copied().unwrap_or_default()
+    }
+
+    /// Where the record of block `number` begins in the log.
+    pub(super) fn offset(&self, number: u64) -> Option<u64> {
+        self.offsets.get(usize::try_from(number).ok()?.checked_sub(1)?).copied()
     }
 
     pub(super) fn find(&self, number: u64) -> Option<BlockSource> {
@@ -85,16 +121,16 @@ impl Blocks {
         if let Some(index) = self.recent.len().checked_sub(back + 1) {
             return Some(BlockSource::Memory(Arc::clone(&self.recent[index])));
         }
-        let offset = self.offsets.get(usize::try_from(number).ok()? - 1)?;
-        Some(BlockSource::Log(*offset))
+        self.offset(number).map(BlockSource::Log)
     }
 
     pub(super) fn number(&self, hash: B256) -> Option<u64> {
         self.by_hash.get(&hash).copied()
     }
 
-    pub(super) fn tx(&self, hash: B256) -> Option<TxPlace> {
-        self.txs.get(&hash).copied()
+    /// Where the transaction with this hash may be.
+    pub(super) fn tx(&self, hash: &B256) -> Vec<TxPlace> {
+        self.txs.candidates(hash)
     }
 
     /// Numbers of the blocks in `range` that have logs.

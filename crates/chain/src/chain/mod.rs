@@ -5,7 +5,9 @@
 
 mod blocks;
 mod pending;
+mod places;
 mod recovery;
+mod snapshots;
 
 use std::{
     cmp::Ordering,
@@ -21,13 +23,13 @@ use revm::{DatabaseRef, database::WrapDatabaseRef, primitives::U256};
 use tokio::sync::broadcast;
 
 use self::blocks::Blocks;
-pub(crate) use self::{blocks::TxPlace, pending::Pending};
+pub(crate) use self::{pending::Pending, snapshots::Snapshots};
 use crate::{
     execution::{BuiltBlock, Rules, SealedBlock},
     metrics::Metrics,
     pool::{Admission, Pool, PoolError, Sender, check},
     state::{NoState, StateView, World},
-    storage::LogReader,
+    storage::{BlockIndex, IndexEntry, LogReader},
     transaction::SignedTx,
 };
 
@@ -57,6 +59,8 @@ pub(crate) struct Chain {
     /// May be ahead of the head: blocks are applied to it before they are durable.
     pub(crate) world: Arc<World>,
     log: LogReader,
+    /// Written by the one who extends the chain.
+    index: Mutex<BlockIndex>,
     inner: RwLock<Inner>,
     /// `None` until the first block is opened.
     pending: RwLock<Option<Arc<Pending>>>,
@@ -99,9 +103,26 @@ impl Chain {
         self.inner.read().unwrap_or_else(PoisonError::into_inner).blocks.number(hash)
     }
 
-    /// Where the transaction with this hash is.
-    pub(crate) fn tx(&self, hash: B256) -> Option<TxPlace> {
-        self.inner.read().unwrap_or_else(PoisonError::into_inner).blocks.tx(hash)
+    /// The block that holds the transaction with this hash, and its index there.
+    ///
+    /// Errors: the block is in the log and cannot be read back.
+    pub(crate) fn tx(&self, hash: B256) -> io::Result<Option<(Arc<SealedBlock>, usize)>> {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        let places = inner.blocks.tx(&hash);
+        drop(inner);
+        for place in places {
+            let Some(block) = self.block(place.block)? else { continue };
+            if block.txs.get(place.index).is_some_and(|tx| tx.inner().tx_hash() == hash) {
+                return Ok(Some((block, place.index)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Bytes of the block log between block `number` and the head.
+    fn log_bytes_since(&self, number: u64) -> u64 {
+        let blocks = &self.inner.read().unwrap_or_else(PoisonError::into_inner).blocks;
+        blocks.log_bytes() - blocks.offset(number).unwrap_or_default()
     }
 
     /// Numbers of the blocks in `range` that have logs.
@@ -221,12 +242,19 @@ impl Chain {
     /// Makes blocks readable that are durable at these offsets in the log, and tells subscribers.
     pub(crate) fn publish(&self, built: Vec<BuiltBlock>, offsets: &[u64]) {
         assert_eq!(built.len(), offsets.len(), "every published block is in the log");
+        let entries: Vec<IndexEntry> = built
+            .iter()
+            .zip(offsets)
+            .map(|(built, offset)| IndexEntry::of(&built.block, *offset))
+            .collect();
+        self.index.lock().unwrap_or_else(PoisonError::into_inner).write(&entries);
         let mut published = Vec::with_capacity(built.len());
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
-        for (built, offset) in built.into_iter().zip(offsets) {
+        for (built, entry) in built.into_iter().zip(&entries) {
             let block = Arc::new(built.block);
             published.push(Arc::clone(&block));
-            inner.blocks.push(block, *offset);
+            inner.blocks.index(entry);
+            inner.blocks.keep(block);
             inner.state = built.state;
         }
         drop(inner);

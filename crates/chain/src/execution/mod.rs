@@ -19,8 +19,8 @@ pub(crate) use guard::{Deadline, Exceeded, Guard, Recorded};
 pub(crate) use open::{ExecutedBlock, NotIncluded, OpenBlock};
 pub(crate) use overlay::{Edit, Overlay};
 pub(crate) use replay::{Replay, begin_block};
-pub(crate) use sealed::{BuiltBlock, SealedBlock};
 pub(crate) use rules::{FEE_VAULT, MESSAGE_PASSER, Rules};
+pub(crate) use sealed::{BuiltBlock, SealedBlock};
 pub(crate) use simulation::{
     CallOutcome, PrecompileChanges, Refusal, Scratch, Simulation, halt_reason, precompiles,
     relax_for_calls, transact, unenveloped,

@@ -116,7 +116,8 @@ impl Changed {
         if unchanged && storage.is_empty() && !storage_cleared {
             return None;
         }
-        let code_before = self.before.as_ref().map_or(AccountInfo::default().code_hash, |b| b.code_hash);
+        let code_before =
+            self.before.as_ref().map_or(AccountInfo::default().code_hash, |b| b.code_hash);
         let code = (now.code_hash != code_before)
             .then(|| now.code.as_ref().map(Bytecode::original_bytes).unwrap_or_default());
         Some(AccountDiff {

@@ -154,9 +154,10 @@ impl Plain {
     }
 
     fn take(&mut self) -> Option<(u16, u64)> {
-        let runnable = self.waiting.iter().filter(|((sender, nonce), _)| {
-            *nonce == self.next.get(sender).copied().unwrap_or(0)
-        });
+        let runnable = self
+            .waiting
+            .iter()
+            .filter(|((sender, nonce), _)| *nonce == self.next.get(sender).copied().unwrap_or(0));
         let best = runnable.max_by_key(|(_, (tip, arrival))| (*tip, Reverse(*arrival)));
         let key = *best?.0;
         self.waiting.remove(&key);

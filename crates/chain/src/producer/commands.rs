@@ -102,4 +102,3 @@ impl Commands {
         Some(command)
     }
 }
-

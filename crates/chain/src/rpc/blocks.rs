@@ -105,9 +105,7 @@ fn transaction_count(context: &Context, id: BlockId) -> RpcResult<Option<U64>> {
 
 /// The block that holds a transaction, and its index there.
 pub(super) fn find(context: &Context, hash: B256) -> RpcResult<Option<(Arc<SealedBlock>, usize)>> {
-    let Some(place) = context.chain.tx(hash) else { return Ok(None) };
-    let block = context.chain.block(place.block).map_err(internal)?;
-    Ok(block.map(|block| (block, place.index as usize)))
+    context.chain.tx(hash).map_err(internal)
 }
 
 fn transaction(context: &Context, hash: B256) -> RpcResult<Option<Transaction>> {

@@ -14,8 +14,8 @@ use std::{
 };
 
 use alloy_primitives::{B256, Bytes, hex};
-use hyper::{Method, header};
 use http_body_util::BodyExt;
+use hyper::{Method, header};
 use jsonrpsee::{
     core::BoxError,
     server::{HttpBody, HttpRequest, HttpResponse},
@@ -148,7 +148,11 @@ async fn answer(context: &Context, methods: &MethodTable, body: &str) -> Option<
             outcome: outcome.map_or_else(Outcome::Error, Outcome::Result),
         })
         .collect();
-    if batch { serde_json::to_vec(&answers).ok() } else { serde_json::to_vec(answers.first()?).ok() }
+    if batch {
+        serde_json::to_vec(&answers).ok()
+    } else {
+        serde_json::to_vec(answers.first()?).ok()
+    }
 }
 
 impl<S> Service<HttpRequest> for FastSend<S>

@@ -107,7 +107,8 @@ pub(crate) fn serve(
     let Listener(listener, addr) = listener;
     let context = Arc::new(context);
     let metrics = Arc::clone(&context.chain.metrics);
-    let module = methods(Arc::clone(&context)).map_err(|error| Error::Internal(error.to_string()))?;
+    let module =
+        methods(Arc::clone(&context)).map_err(|error| Error::Internal(error.to_string()))?;
     let methods = metrics.methods(module.method_names());
     let fast = FastSendLayer { context, methods: methods.clone() };
     let Access { hosts, origins } = access;

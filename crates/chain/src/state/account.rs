@@ -27,11 +27,6 @@ impl Account {
         self.code.as_ref().map(Bytecode::original_bytes).unwrap_or_default()
     }
 
-    /// Whether the code is anything but an EIP-7702 delegation: such an account cannot send.
-    pub(crate) fn is_contract(&self) -> bool {
-        self.code.as_ref().is_some_and(|code| !code.is_eip7702())
-    }
-
     /// The form that the EVM reads.
     pub(crate) fn info(self) -> AccountInfo {
         AccountInfo {

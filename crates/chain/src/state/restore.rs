@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use alloy_primitives::{Address, B256, Bytes, U256};
+use alloy_rlp::{RlpDecodable, RlpEncodable};
 
 use super::{Account, HistoryLimits, World, diff::SlotDiff};
 use crate::trie::{AccountChange, AccountSet};
@@ -13,7 +14,7 @@ pub(crate) struct Restore {
 }
 
 /// An account without its storage, and with the hash of its code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable)]
 pub(crate) struct PlainAccount {
     pub(crate) address: Address,
     pub(crate) nonce: u64,
@@ -34,14 +35,18 @@ impl Restore {
 
     /// Adds accounts.
     pub(crate) fn accounts(&self, accounts: &[PlainAccount]) {
-        let changes = accounts.iter().map(|plain| {
-            let PlainAccount { address, nonce, balance, code_hash } = *plain;
-            let code = self.world.codes.get(&code_hash);
-            let account = Account { nonce, balance, code_hash, code, slots: 0 };
-            self.world.accounts.load(address, account);
-            trie_change(plain, Vec::new())
-        });
-        self.world.tries_mut().load(changes.collect());
+        let flat = || {
+            for PlainAccount { address, nonce, balance, code_hash } in accounts.iter().copied() {
+                let code = self.world.codes.get(&code_hash);
+                let account = Account { nonce, balance, code_hash, code, slots: 0 };
+                self.world.accounts.load(address, account);
+            }
+        };
+        let tries = || {
+            let changes = accounts.iter().map(|account| trie_change(account, Vec::new()));
+            self.world.tries_mut().load(changes.collect());
+        };
+        rayon::join(flat, tries);
     }
 
     /// Sets slots of accounts that were added.

@@ -76,19 +76,9 @@ impl StateView {
         Self { reader: Arc::new(Reader { world, number }) }
     }
 
-    /// The block whose state this is.
-    pub(crate) fn number(&self) -> u64 {
-        self.reader.number
-    }
-
     /// The account at `address`, if it exists.
     pub(crate) fn account(&self, address: Address) -> Option<Account> {
         self.reader.world.accounts.at(&address, self.reader.number)
-    }
-
-    /// Nonce of the next transaction from `address`.
-    pub(crate) fn nonce(&self, address: Address) -> u64 {
-        self.account(address).map_or(0, |account| account.nonce)
     }
 
     /// The value of a storage slot.

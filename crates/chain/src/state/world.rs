@@ -120,6 +120,11 @@ impl World {
         self.hashes.set(number, hash);
     }
 
+    /// The last block that was applied.
+    pub(crate) fn head(&self) -> u64 {
+        self.window().head()
+    }
+
     /// The state after block `number`.
     pub(crate) fn view(self: &Arc<Self>, number: u64) -> Result<StateView, NoState> {
         self.window().enter(number)?;

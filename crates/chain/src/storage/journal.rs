@@ -5,7 +5,6 @@
 //! time; [`JournalSync`] says whether an acknowledgement waits for that.
 
 use std::{
-    fs,
     path::PathBuf,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
@@ -16,11 +15,14 @@ use alloy_primitives::{B256, Bytes};
 use tokio::sync::watch;
 
 use super::{
-    data_dir::DataDir,
+    data_dir::{DataDir, ReplaceError},
     log::{AppendError, Log, LogKind},
 };
 use crate::{Error, JournalSync};
 
+const NAME: &str = "pool.journal";
+/// Where a damaged journal is put.
+const ASIDE: &str = "pool.damaged";
 /// The journal's format.
 const JOURNAL: LogKind = LogKind { magic: *b"OLpool\0\0", version: 1 };
 /// The journal is rewritten with what is still waiting when it has grown to this.
@@ -63,23 +65,21 @@ impl Journal {
         genesis_hash: B256,
         sync: JournalSync,
     ) -> Result<(Self, Vec<Bytes>), Error> {
-        let path = data_dir.journal();
+        let path = data_dir.file(NAME);
         let open = || {
-            let file = data_dir.open_or_create(&path, &Log::file_header(JOURNAL, genesis_hash))?;
+            let file = data_dir.open_or_create(NAME, &Log::file_header(JOURNAL, genesis_hash))?;
             let mut transactions = Vec::new();
-            let log =
-                Log::open(Arc::new(file), path.clone(), JOURNAL, genesis_hash, |_, bytes| {
-                    transactions.push(Bytes::from(bytes));
-                    Ok(())
-                })?;
+            let log = Log::open(file, path.clone(), JOURNAL, genesis_hash, |_, bytes| {
+                transactions.push(Bytes::from(bytes));
+                Ok(())
+            })?;
             Ok((log, transactions))
         };
         let (log, transactions) = match open() {
             Err(error @ Error::LogDamaged { .. }) => {
-                let aside = path.with_extension("damaged");
-                tracing::error!(%error, aside = %aside.display(),
+                tracing::error!(%error, aside = %data_dir.file(ASIDE).display(),
                     "waiting transactions could not be read and are put aside");
-                fs::rename(&path, &aside).map_err(Error::io("rename", &path))?;
+                data_dir.put_aside(NAME, ASIDE)?;
                 open()?
             }
             result => result?,
@@ -154,16 +154,8 @@ impl Journal {
             if inner.log.bytes() > JOURNAL_BYTES_MAX {
                 self.rewrite(&mut inner, live);
             }
-            let (file, written) = (inner.log.file(), inner.written);
             drop(inner);
-            if let Err(error) = file.sync() {
-                // The system may have dropped what was to be synced: nobody knows what is there.
-                let reason = self.lock().breaks(&format!("cannot make durable: {error}"));
-                tracing::error!(reason, path = %self.path.display(),
-                    "transactions are refused until the node is restarted");
-            }
-            self.lock().synced = written;
-            self.synced.send_replace(written);
+            self.sync_now();
             if stop {
                 return;
             }
@@ -175,21 +167,60 @@ impl Journal {
         }
     }
 
+    /// What the thread does, step by step: whether `tx` may be acknowledged even before a power cut.
+    #[cfg(test)]
+    pub(crate) fn write_and_sync(&self, tx: Bytes) -> bool {
+        use futures_util::FutureExt;
+        let written = self.write(&[tx]).now_or_never().expect("nothing is waited for");
+        self.sync_now();
+        written.is_ok() && self.lock().broken.is_none()
+    }
+
+    /// The same for shortening the journal.
+    #[cfg(test)]
+    pub(crate) fn shorten(&self, live: &[Bytes]) {
+        let live = live.to_vec();
+        self.rewrite(&mut self.lock(), &(Box::new(move || live.clone()) as LiveTransactions));
+    }
+
+    /// Makes what was written durable against a power cut.
+    fn sync_now(&self) {
+        let inner = self.lock();
+        let (file, written) = (inner.log.file(), inner.written);
+        drop(inner);
+        if let Err(error) = file.sync() {
+            // The system may have dropped what was to be synced: nobody knows what is there.
+            self.give_up(&mut self.lock(), &format!("cannot make durable: {error}"));
+        }
+        self.lock().synced = written;
+        self.synced.send_replace(written);
+    }
+
     /// Replaces the journal by one that holds only what is still waiting. If that fails the old one
     /// stays, which is only longer.
     fn rewrite(&self, inner: &mut Inner, live: &LiveTransactions) {
         let payloads: Vec<Vec<u8>> = live().iter().map(|tx| tx.to_vec()).collect();
-        let rewritten = (|| {
-            let header = Log::file_header(JOURNAL, self.genesis_hash);
-            let bytes = Log::encode_after(header, &payloads);
-            let file = self.data_dir.replace(&self.path, &bytes)?;
+        let header = Log::file_header(JOURNAL, self.genesis_hash);
+        let replaced = self.data_dir.replace(NAME, &Log::encode_after(header, &payloads));
+        let reopened = replaced.and_then(|file| {
             let ignore = |_, _| Ok(());
-            Log::open(Arc::new(file), self.path.clone(), JOURNAL, self.genesis_hash, ignore)
-        })();
-        match rewritten {
+            Log::open(file, self.path.clone(), JOURNAL, self.genesis_hash, ignore)
+                .map_err(ReplaceError::Unknown)
+        });
+        match reopened {
             Ok(log) => inner.log = log,
-            Err(error) => tracing::warn!(%error, "the journal could not be shortened"),
+            Err(ReplaceError::Kept(error)) => {
+                tracing::warn!(%error, "the journal could not be shortened");
+            }
+            // What is written to either file from now on could be lost with it.
+            Err(ReplaceError::Unknown(error)) => self.give_up(inner, &error.to_string()),
         }
+    }
+
+    fn give_up(&self, inner: &mut Inner, reason: &str) {
+        let reason = inner.breaks(reason);
+        tracing::error!(reason, path = %self.path.display(),
+            "transactions are refused until the node is restarted");
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -6,7 +6,11 @@
 //! **Invariant:** what [`Log::append`] returned for is read back by every later opening, or the
 //! opening fails.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use alloy_primitives::{B256, keccak256};
 
@@ -78,6 +82,20 @@ impl Log {
         path: PathBuf,
         kind: LogKind,
         identity: B256,
+        on_record: impl FnMut(u64, Vec<u8>) -> Result<(), String>,
+    ) -> Result<Self, Error> {
+        let start = (FILE_HEADER_BYTES as u64, 0);
+        Self::open_at(file, path, kind, identity, start, on_record)
+    }
+
+    /// The same from an offset on, where a record with the given sequence number begins or the log
+    /// ends. What lies before it is checked when it is read.
+    pub(crate) fn open_at(
+        file: Arc<dyn LogFile>,
+        path: PathBuf,
+        kind: LogKind,
+        identity: B256,
+        (end, next_sequence): (u64, u64),
         mut on_record: impl FnMut(u64, Vec<u8>) -> Result<(), String>,
     ) -> Result<Self, Error> {
         let damaged = |offset, reason: &str| Error::LogDamaged {
@@ -85,16 +103,9 @@ impl Log {
             offset,
             reason: reason.to_owned(),
         };
+        Self::check(&*file, &path, kind, identity)?;
         let len = file.len().map_err(Error::io("read", &path))?;
-        check_file_header(&*file, len, kind, identity).map_err(|fault| match fault {
-            HeaderFault::Io(source) => Error::io("read", &path)(source),
-            HeaderFault::TooNew(found) => {
-                Error::FormatTooNew { path: path.clone(), found, supported: kind.version }
-            }
-            HeaderFault::Damaged(reason) => damaged(0, reason),
-        })?;
-
-        let mut log = Self { file, end: FILE_HEADER_BYTES as u64, next_sequence: 0 };
+        let mut log = Self { file, end, next_sequence };
         while log.end < len {
             match read_record(&*log.file, log.end, len).map_err(Error::io("read", &path))? {
                 Found::Record(head, payload) => {
@@ -125,6 +136,28 @@ impl Log {
             }
         }
         Ok(log)
+    }
+
+    /// Checks that the file is of this kind and identity; returns where its records begin.
+    ///
+    /// Errors: [`Error::FormatTooNew`], [`Error::LogDamaged`], [`Error::Io`].
+    pub(super) fn check(
+        file: &dyn LogFile,
+        path: &Path,
+        kind: LogKind,
+        identity: B256,
+    ) -> Result<u64, Error> {
+        let len = file.len().map_err(Error::io("read", path))?;
+        check_file_header(file, len, kind, identity).map_err(|fault| match fault {
+            HeaderFault::Io(source) => Error::io("read", path)(source),
+            HeaderFault::TooNew(found) => {
+                Error::FormatTooNew { path: path.to_owned(), found, supported: kind.version }
+            }
+            HeaderFault::Damaged(reason) => {
+                Error::LogDamaged { path: path.to_owned(), offset: 0, reason: reason.to_owned() }
+            }
+        })?;
+        Ok(FILE_HEADER_BYTES as u64)
     }
 
     /// Appends records and returns once they are durable, with the offset of each.
@@ -170,7 +203,7 @@ impl Log {
 
     /// Reads records by offset, also while others are appended.
     pub(crate) fn reader(&self) -> LogReader {
-        LogReader { file: Arc::clone(&self.file) }
+        LogReader::new(Arc::clone(&self.file))
     }
 }
 
@@ -181,11 +214,22 @@ pub(crate) struct LogReader {
 }
 
 impl LogReader {
+    pub(crate) fn new(file: Arc<dyn LogFile>) -> Self {
+        Self { file }
+    }
+
     /// The payload of the record at `offset`. An error if it cannot be read back as it was written.
     pub(crate) fn read(&self, offset: u64) -> io::Result<Vec<u8>> {
+        self.read_record(offset).map(|(_, payload, _)| payload)
+    }
+
+    /// Sequence number and payload of the record at `offset`, and where the next one begins.
+    pub(crate) fn read_record(&self, offset: u64) -> io::Result<(u64, Vec<u8>, u64)> {
         let damaged = || io::Error::new(io::ErrorKind::InvalidData, "the record is damaged");
         match read_record(&*self.file, offset, u64::MAX)? {
-            Found::Record(_, payload) => Ok(payload),
+            Found::Record(head, payload) => {
+                Ok((head.sequence, payload, offset + record_bytes(head)))
+            }
             Found::Damage { .. } => Err(damaged()),
         }
     }

@@ -4,6 +4,8 @@
 //! under a short lock and works on that, so what it sees fits together.
 
 mod blocks;
+#[cfg(test)]
+mod fault_tests;
 mod pending;
 mod places;
 mod recovery;

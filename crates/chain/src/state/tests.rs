@@ -66,11 +66,9 @@ fn check(view: &StateView, model: &Model) -> Result<(), TestCaseError> {
         prop_assert_eq!(account.is_some(), expected.is_some());
         prop_assert_eq!(view.basic_ref(address).unwrap().is_some(), expected.is_some());
         let expected = expected.cloned().unwrap_or_default();
-        prop_assert_eq!(view.nonce(address), expected.nonce);
         if let Some(account) = account {
             prop_assert_eq!(account.balance, expected.balance);
             prop_assert_eq!(account.code(), expected.code.clone());
-            prop_assert_eq!(account.is_contract(), !expected.code.is_empty());
             prop_assert_eq!(account.code_hash, keccak256(&expected.code));
             let by_hash = view.code_by_hash_ref(account.code_hash).unwrap();
             prop_assert_eq!(by_hash.original_bytes(), expected.code);

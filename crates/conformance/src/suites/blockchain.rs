@@ -76,9 +76,9 @@ fn check(test: BlockchainTest) -> Result<(), Failure> {
             (Err(reason), false) => {
                 return Err(Failure::Wrong(format!("block {number} was refused: {reason}")));
             }
-            (Ok(hash), false) => {
+            (Ok(imported), false) => {
                 let wanted = block.header.as_ref().map(|header| header.hash);
-                same("block hash", &Some(hash), &wanted)?;
+                same("block hash", &Some(imported.header.hash_slow()), &wanted)?;
             }
         }
     }

@@ -10,6 +10,7 @@ use crate::{
     Case,
     ethereum::{Blockchain, Network},
     json::Accounts,
+    suites::refuse_drafts,
     verdict::{Failure, same},
 };
 
@@ -51,8 +52,11 @@ impl TestBlock {
     }
 }
 
-pub(super) fn cases(name: &str, test: BlockchainTest) -> Vec<Case> {
-    vec![Case::run(name, || check(test))]
+pub(super) fn cases(file: &str, name: &str, test: BlockchainTest) -> Vec<Case> {
+    vec![Case::run(name, || {
+        refuse_drafts(file, &test.network)?;
+        check(test)
+    })]
 }
 
 fn check(test: BlockchainTest) -> Result<(), Failure> {

@@ -41,20 +41,22 @@ fn run_suite(root: &Path, suite: Suite, expected: &ExpectedFailures) -> Result<S
     files.sort();
     report.files = files.len();
     let context = suite.prepare(root);
-    let results: Vec<(String, Vec<Case>)> = files
-        .par_iter()
-        .map(|path| {
-            let name = path.strip_prefix(root).unwrap_or(path).to_string_lossy().into_owned();
-            let cases = match fs::read_to_string(path) {
-                Ok(text) => context.cases(&name, &text),
-                Err(error) => {
-                    let verdict = Verdict::Failed(format!("cannot read the file: {error}"));
-                    vec![Case { name: String::new(), verdict }]
-                }
-            };
-            (name, cases)
-        })
-        .collect();
+    let run_file = |path: &PathBuf| {
+        let name = path.strip_prefix(root).unwrap_or(path).to_string_lossy().into_owned();
+        let cases = match fs::read_to_string(path) {
+            Ok(text) => context.cases(&name, &text),
+            Err(error) => {
+                let verdict = Verdict::Failed(format!("cannot read the file: {error}"));
+                vec![Case { name: String::new(), verdict }]
+            }
+        };
+        (name, cases)
+    };
+    let results: Vec<(String, Vec<Case>)> = if suite.is_ordered() {
+        files.iter().map(run_file).collect()
+    } else {
+        files.par_iter().map(run_file).collect()
+    };
 
     let mut ids = Vec::new();
     for (file, cases) in results {

@@ -6,6 +6,8 @@
 mod blocks;
 #[cfg(test)]
 mod fault_tests;
+#[cfg(feature = "conformance")]
+mod imported;
 mod pending;
 mod places;
 mod recovery;

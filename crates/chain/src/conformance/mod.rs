@@ -10,12 +10,14 @@
 
 mod block;
 mod forks;
+mod rpc;
 mod transaction;
 mod trie;
 mod world;
 
 pub use block::{BlockInput, ExecutedBlock};
 pub use forks::EthForks;
+pub use rpc::{ImportedBlock, RpcNode};
 pub use transaction::{EthTx, decode_user_transaction, recover_before_homestead, tx_env};
 pub use trie::HashedTrie;
 pub use world::{AncestorHashes, Transacted, World};

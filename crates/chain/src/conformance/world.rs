@@ -86,6 +86,11 @@ impl World {
         self.state.root()
     }
 
+    /// What the last block did.
+    pub(super) fn last_diff(&self) -> &StateDiff {
+        self.history.diffs.last().expect("a block was applied")
+    }
+
     /// The state after `diff`.
     pub(super) fn after(&self, diff: StateDiff) -> Self {
         let mut diffs = self.history.diffs.clone();

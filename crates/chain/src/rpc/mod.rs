@@ -137,7 +137,8 @@ pub(crate) fn serve(
     Ok(RpcServer { handle: server.start(module), addr, methods })
 }
 
-fn methods(context: Arc<Context>) -> Result<RpcModule<Context>, RegisterMethodError> {
+/// Every method, on `context`.
+pub(crate) fn methods(context: Arc<Context>) -> Result<RpcModule<Context>, RegisterMethodError> {
     let (admin, dev) = (context.settings.admin, context.settings.dev);
     let mut module = RpcModule::from_arc(context);
     node_info::register(&mut module)?;

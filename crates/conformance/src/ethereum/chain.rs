@@ -13,7 +13,7 @@ use alloy_consensus::{
 use alloy_primitives::{B256, Bloom, U256};
 use alloy_rlp::{Decodable, Encodable};
 use openledger_chain::conformance::{
-    AncestorHashes, BlockInput, EthForks, EthTx, EthereumHardforks, World,
+    AncestorHashes, BlockInput, EthForks, EthTx, EthereumHardforks, ImportedBlock, World,
 };
 
 use super::{
@@ -66,10 +66,10 @@ impl Blockchain {
         self.blocks[&self.head].world.root()
     }
 
-    /// Decodes a block, checks it in full, and executes it. Returns its hash.
+    /// Decodes a block, checks it in full, and executes it.
     ///
     /// Errors: why it is not valid. The chain is then as it was.
-    pub(crate) fn import(&mut self, rlp: &[u8]) -> Result<B256, String> {
+    pub(crate) fn import(&mut self, rlp: &[u8]) -> Result<ImportedBlock, String> {
         let block = decode(rlp)?;
         let header = &block.header;
         let parent = self.blocks.get(&header.parent_hash).ok_or("the parent is not known")?;
@@ -101,18 +101,12 @@ impl Blockchain {
         let requests = header.requests_hash.map(|_| executed.requests.requests_hash());
         let blob_gas = header.blob_gas_used.map(|_| executed.blob_gas_used);
         let receipts_root = calculate_receipt_root(&executed.receipts);
-        for (holds, what) in [
-            (executed.gas_used == header.gas_used, "gas used"),
-            (receipts_root == header.receipts_root, "receipts root"),
-            (bloom == header.logs_bloom, "logs bloom"),
-            (requests == header.requests_hash, "requests hash"),
-            (blob_gas == header.blob_gas_used, "blob gas used"),
-            (root == header.state_root, "state root"),
-        ] {
-            if !holds {
-                return Err(format!("the execution's {what} is not the header's"));
-            }
-        }
+        agree("gas used", executed.gas_used, header.gas_used)?;
+        agree("receipts root", receipts_root, header.receipts_root)?;
+        agree("logs bloom", bloom, header.logs_bloom)?;
+        agree("requests hash", requests, header.requests_hash)?;
+        agree("blob gas used", blob_gas, header.blob_gas_used)?;
+        agree("state root", root, header.state_root)?;
 
         let total_difficulty = parent.total_difficulty + header.difficulty;
         let best = self.blocks[&self.head].total_difficulty;
@@ -120,11 +114,13 @@ impl Blockchain {
         let hash = header.hash_slow();
         let ommers = block.body.ommers.iter().map(Header::hash_slow).collect();
         let (header, world) = (block.header, executed.world);
-        self.blocks.insert(hash, Imported { header, ommers, world, total_difficulty });
         if after_merge || total_difficulty > best {
             self.head = hash;
         }
-        Ok(hash)
+        let imported =
+            Imported { header: header.clone(), ommers, world: world.clone(), total_difficulty };
+        self.blocks.insert(hash, imported);
+        Ok(ImportedBlock { header, txs, receipts: executed.receipts, world })
     }
 
     /// The block `hash` and those before it, the latest first.
@@ -146,6 +142,15 @@ impl Blockchain {
     fn hashes(&self, parent: B256) -> AncestorHashes {
         let branch = self.branch(parent).take(HASHES_MAX);
         Arc::new(branch.map(|(hash, block)| (block.header.number, hash)).collect())
+    }
+}
+
+/// Errors: what the execution gave and what the header says, if they differ.
+fn agree<T: PartialEq + std::fmt::Debug>(what: &str, ran: T, header: T) -> Result<(), String> {
+    if ran == header {
+        Ok(())
+    } else {
+        Err(format!("{what}: the execution gave {ran:?}, the header says {header:?}"))
     }
 }
 

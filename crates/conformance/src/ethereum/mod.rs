@@ -9,4 +9,4 @@ mod ommers;
 
 pub(crate) use chain::Blockchain;
 pub(crate) use difficulty::difficulty;
-pub(crate) use network::Network;
+pub(crate) use network::{Network, from_geth_config};

@@ -88,6 +88,52 @@ impl Network {
     }
 }
 
+/// A schedule in the form of geth's genesis configuration.
+///
+/// Errors: the configuration has no chain id.
+pub(crate) fn from_geth_config(config: &serde_json::Value) -> Result<EthForks, String> {
+    let number = |name: &str| config.get(name).and_then(serde_json::Value::as_u64);
+    let blocks = [
+        (Fork::Homestead, "homesteadBlock"),
+        (Fork::Tangerine, "eip150Block"),
+        (Fork::SpuriousDragon, "eip158Block"),
+        (Fork::Byzantium, "byzantiumBlock"),
+        (Fork::Constantinople, "constantinopleBlock"),
+        (Fork::Petersburg, "petersburgBlock"),
+        (Fork::Istanbul, "istanbulBlock"),
+        (Fork::MuirGlacier, "muirGlacierBlock"),
+        (Fork::Berlin, "berlinBlock"),
+        (Fork::London, "londonBlock"),
+        (Fork::ArrowGlacier, "arrowGlacierBlock"),
+        (Fork::GrayGlacier, "grayGlacierBlock"),
+        (Fork::Paris, "mergeNetsplitBlock"),
+    ]
+    .into_iter()
+    .filter_map(|(fork, name)| Some((fork, ForkCondition::Block(number(name)?))));
+    let times = [
+        (Fork::Shanghai, "shanghaiTime"),
+        (Fork::Cancun, "cancunTime"),
+        (Fork::Prague, "pragueTime"),
+        (Fork::Osaka, "osakaTime"),
+    ]
+    .into_iter()
+    .filter_map(|(fork, name)| Some((fork, ForkCondition::Timestamp(number(name)?))));
+    let blobs = [
+        ("cancunTime", BlobParams::cancun()),
+        ("pragueTime", BlobParams::prague()),
+        ("osakaTime", BlobParams::osaka()),
+        ("bpo1Time", BlobParams::bpo1()),
+        ("bpo2Time", BlobParams::bpo2()),
+    ]
+    .into_iter()
+    .filter_map(|(name, params)| Some((number(name)?, params)));
+    let deposits = config.get("depositContractAddress").and_then(serde_json::Value::as_str);
+    let chain_id = number("chainId").ok_or("the configuration has no chain id")?;
+    let forks = [(Fork::Frontier, ForkCondition::Block(0))].into_iter().chain(blocks).chain(times);
+    let deposit_contract = deposits.and_then(|address| address.parse().ok());
+    Ok(EthForks::new(chain_id, forks, blobs.collect(), deposit_contract))
+}
+
 /// The last fork of the plain network `name`.
 fn last_fork(name: &str) -> Result<Fork, Failure> {
     Ok(match name {

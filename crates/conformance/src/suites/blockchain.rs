@@ -10,6 +10,7 @@ use crate::{
     Case,
     ethereum::{Blockchain, Network},
     json::Accounts,
+    suites::refuse_drafts,
     verdict::{Failure, same},
 };
 
@@ -51,8 +52,11 @@ impl TestBlock {
     }
 }
 
-pub(super) fn cases(name: &str, test: BlockchainTest) -> Vec<Case> {
-    vec![Case::run(name, || check(test))]
+pub(super) fn cases(file: &str, name: &str, test: BlockchainTest) -> Vec<Case> {
+    vec![Case::run(name, || {
+        refuse_drafts(file, &test.network)?;
+        check(test)
+    })]
 }
 
 fn check(test: BlockchainTest) -> Result<(), Failure> {
@@ -76,9 +80,9 @@ fn check(test: BlockchainTest) -> Result<(), Failure> {
             (Err(reason), false) => {
                 return Err(Failure::Wrong(format!("block {number} was refused: {reason}")));
             }
-            (Ok(hash), false) => {
+            (Ok(imported), false) => {
                 let wanted = block.header.as_ref().map(|header| header.hash);
-                same("block hash", &Some(hash), &wanted)?;
+                same("block hash", &Some(imported.header.hash_slow()), &wanted)?;
             }
         }
     }

@@ -3,6 +3,7 @@
 mod blockchain;
 mod difficulty;
 mod rlp;
+mod rpc;
 mod state;
 mod transaction;
 mod trie;
@@ -11,7 +12,8 @@ use std::{collections::BTreeMap, path::Path, str::FromStr};
 
 use serde::de::DeserializeOwned;
 
-use crate::{Case, Verdict};
+use self::rpc::Replay;
+use crate::{Case, Verdict, verdict::Failure};
 
 /// A set of fixtures with one format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,17 +30,20 @@ pub enum Suite {
     State,
     /// Chains of blocks, good and bad.
     Blockchain,
+    /// JSON-RPC requests and their answers over an imported chain.
+    Rpc,
 }
 
 impl Suite {
     /// Every suite, the quick ones first.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Trie,
         Self::Rlp,
         Self::Transactions,
         Self::Difficulty,
         Self::State,
         Self::Blockchain,
+        Self::Rpc,
     ];
 
     /// The name by which `--suite` asks for it.
@@ -50,6 +55,7 @@ impl Suite {
             Self::Difficulty => "difficulty",
             Self::State => "state",
             Self::Blockchain => "blockchain",
+            Self::Rpc => "rpc",
         }
     }
 
@@ -72,16 +78,24 @@ impl Suite {
                 "legacytests/Cancun/BlockchainTests",
                 "legacytests/Constantinople/BlockchainTests",
             ],
+            Self::Rpc => &["execution-apis/tests"],
         }
     }
 
     pub(crate) fn extension(self) -> &'static str {
-        "json"
+        if self == Self::Rpc { "io" } else { "json" }
+    }
+
+    /// Whether one file may see what an earlier one did, so that they must run in order.
+    pub(crate) fn is_ordered(self) -> bool {
+        self == Self::Rpc
     }
 
     /// What is shared by all files of the suite.
-    pub(crate) fn prepare(self, _root: &Path) -> Prepared {
-        Prepared { suite: self }
+    pub(crate) fn prepare(self, root: &Path) -> Prepared {
+        let folder = || root.join(self.folders()[0]);
+        let replay = (self == Self::Rpc).then(|| Replay::new(&folder()));
+        Prepared { suite: self, replay }
     }
 }
 
@@ -99,6 +113,8 @@ impl FromStr for Suite {
 /// A suite that is ready to take files.
 pub(crate) struct Prepared {
     suite: Suite,
+    /// The imported chain, where the suite has one.
+    replay: Option<Result<Replay, String>>,
 }
 
 impl Prepared {
@@ -109,10 +125,27 @@ impl Prepared {
             Suite::Rlp => each(text, rlp::cases),
             Suite::Transactions => each(text, transaction::cases),
             Suite::Difficulty => each(text, difficulty::cases),
-            Suite::State => each(text, state::cases),
-            Suite::Blockchain => each(text, blockchain::cases),
+            Suite::State => each(text, |name, test| state::cases(file, name, test)),
+            Suite::Blockchain => each(text, |name, test| blockchain::cases(file, name, test)),
+            Suite::Rpc => match &self.replay {
+                Some(Ok(replay)) => vec![replay.case(text)],
+                Some(Err(reason)) => vec![Case::run("", || Err(reason.as_str().into()))],
+                None => Vec::new(),
+            },
         }
     }
+}
+
+/// Errors: the case is for a fork as it was before it was final.
+fn refuse_drafts(file: &str, network: &str) -> Result<(), Failure> {
+    if file.starts_with("tests/EIPTests/") && network == "Prague" {
+        return Err(Failure::NotSupported(
+            "Prague as it was drafted: these fixtures were made in 2024, before its gas costs, its \
+             precompiles' addresses and its header were final"
+                .to_owned(),
+        ));
+    }
+    Ok(())
 }
 
 /// Runs `run` on each named test of a file. A file or a test that cannot be read is a failure.

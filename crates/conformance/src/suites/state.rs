@@ -15,6 +15,7 @@ use crate::{
     Case,
     ethereum::Network,
     json::{Accounts, Hex, Quantity},
+    suites::refuse_drafts,
     verdict::{Failure, same},
 };
 
@@ -80,7 +81,7 @@ struct Indexes {
     value: usize,
 }
 
-pub(super) fn cases(name: &str, test: StateTest) -> Vec<Case> {
+pub(super) fn cases(file: &str, name: &str, test: StateTest) -> Vec<Case> {
     let StateTest { env, pre, transaction, post } = test;
     let world = match pre.alloc() {
         Ok(alloc) => World::new(alloc),
@@ -91,7 +92,10 @@ pub(super) fn cases(name: &str, test: StateTest) -> Vec<Case> {
         for post in variants {
             let Indexes { data, gas, value } = post.indexes;
             let name = format!("{name}/{network}/d{data}g{gas}v{value}");
-            cases.push(Case::run(name, || check(&world, &env, &transaction, &network, &post)));
+            cases.push(Case::run(name, || {
+                refuse_drafts(file, &network)?;
+                check(&world, &env, &transaction, &network, &post)
+            }));
         }
     }
     cases

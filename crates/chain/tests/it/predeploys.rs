@@ -179,7 +179,7 @@ async fn open_cannot_be_sent_to_l1_as_ether() {
     let ways = [
         (MESSAGE_PASSER, raw, None),
         (MESSAGE_PASSER, Vec::new(), None),
-        (MESSENGER, message.clone(), Some("cannot send value with custom gas token")),
+        (MESSENGER, message, Some("cannot send value with custom gas token")),
         (BRIDGE, bridged, Some("cannot bridge ETH with custom gas token")),
         (BRIDGE, Vec::new(), Some("cannot bridge ETH with custom gas token")),
     ];

@@ -1,6 +1,6 @@
 //! The node's JSON-RPC methods over a chain of Ethereum.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use alloy_consensus::{Header, ReceiptEnvelope, ReceiptWithBloom, transaction::Recovered};
 use alloy_primitives::Address;
@@ -9,11 +9,11 @@ use op_alloy_consensus::{OpReceipt, OpTxEnvelope};
 
 use super::{EthTx, World};
 use crate::{
-    Error, Genesis, GenesisAccount, JournalSync,
+    Config, Error, Genesis, GenesisAccount, RollupL1,
     chain::Chain,
     execution::SealedBlock,
     producer::commands,
-    rpc::{self, Context},
+    rpc::{self, Context, Settings},
     state::HistoryLimits,
     storage::{DataDir, Journal},
 };
@@ -72,12 +72,21 @@ impl RpcNode {
             chain.import(sealed(block), diff).map_err(Error::Internal)?;
         }
         let chain = Arc::new(chain);
-        let (journal, _) = Journal::open(data_dir, chain.genesis_hash, JournalSync::default())?;
+        let config = Config::new(data_dir.path());
+        let (journal, _) = Journal::open(data_dir, chain.genesis_hash, config.journal_sync)?;
         let journal = Arc::new(journal);
         let live = Arc::clone(&chain);
         journal.start(Box::new(move || live.pool().encoded()))?;
-        let (_, bell, _) = commands();
-        let context = Context::new(chain, Arc::clone(&journal), bell);
+        // Nobody listens: there is no producer.
+        let (commands, bell, _) = commands();
+        let settings = Settings {
+            call_gas_max: config.call_gas_max,
+            call_time_max: Duration::from_millis(config.call_time_max_ms),
+            admin: false,
+            dev: false,
+            rollup_config: rules.rollup_json(&RollupL1::embedded(&rules)?)?,
+        };
+        let context = Context::new(chain, Arc::clone(&journal), commands, bell, settings);
         let module = rpc::methods(Arc::new(context))
             .map_err(|error| Error::Internal(error.to_string()))?;
         Ok(Self { module, journal })

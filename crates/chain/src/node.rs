@@ -167,13 +167,8 @@ impl Opened {
             self;
         let live = Arc::clone(&chain);
         let journal_thread = journal.start(Box::new(move || live.pool().encoded()))?;
-        let context = Context::new(
-            Arc::clone(&chain),
-            Arc::clone(&journal),
-            commands.clone(),
-            bell,
-            rpc,
-        );
+        let context =
+            Context::new(Arc::clone(&chain), Arc::clone(&journal), commands.clone(), bell, rpc);
         let server = rpc::serve(listener, access, context)?;
 
         let (status, watching) = watch::channel(Status::Running);

@@ -39,7 +39,8 @@ fn the_committed_genesis_is_what_the_generator_makes() {
 #[test]
 #[ignore = "needs the npm package: `npm ci --ignore-scripts` in crates/predeploys"]
 fn code_is_that_of_the_compiler_but_for_immutables() {
-    let committed = std::fs::read_to_string(crates().join("chain/genesis/predeploys.json")).unwrap();
+    let committed =
+        std::fs::read_to_string(crates().join("chain/genesis/predeploys.json")).unwrap();
     let committed: Value = serde_json::from_str(&committed).unwrap();
     let values = std::fs::read_to_string(crates().join("predeploys/devnet.json")).unwrap();
     let values = serde_json::from_str(&values).unwrap();
@@ -50,7 +51,8 @@ fn code_is_that_of_the_compiler_but_for_immutables() {
         let artifact = package.join(format!("forge-artifacts/{name}.sol/{name}.json"));
         let artifact: Value =
             serde_json::from_str(&std::fs::read_to_string(artifact).unwrap()).unwrap();
-        let expected = hex::decode(artifact["deployedBytecode"]["object"].as_str().unwrap()).unwrap();
+        let expected =
+            hex::decode(artifact["deployedBytecode"]["object"].as_str().unwrap()).unwrap();
         let address = implementation(contract.suffix).to_string().to_lowercase();
         let mut made = hex::decode(committed[address]["code"].as_str().unwrap()).unwrap();
         let immutables = artifact["deployedBytecode"]["immutableReferences"].as_object();

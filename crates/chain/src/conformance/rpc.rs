@@ -87,8 +87,8 @@ impl RpcNode {
             rollup_config: rules.rollup_json(&RollupL1::embedded(&rules)?)?,
         };
         let context = Context::new(chain, Arc::clone(&journal), commands, bell, settings);
-        let module = rpc::methods(Arc::new(context))
-            .map_err(|error| Error::Internal(error.to_string()))?;
+        let module =
+            rpc::methods(Arc::new(context)).map_err(|error| Error::Internal(error.to_string()))?;
         Ok(Self { module, journal })
     }
 

@@ -226,16 +226,16 @@ mod tests {
     };
     use alloy_eips::eip4895::Withdrawals;
     use alloy_primitives::{Address, Bytes, TxKind, U256, hex, keccak256};
+    use alloy_rlp::Encodable;
     use alloy_signer::SignerSync;
     use alloy_signer_local::PrivateKeySigner;
-    use alloy_rlp::Encodable;
     use alloy_trie::{TrieAccount, root};
 
     use super::*;
     use crate::{
         Genesis,
-        l1::{EmbeddedL1, L1Source},
         execution::MESSAGE_PASSER,
+        l1::{EmbeddedL1, L1Source},
         state::HistoryLimits,
     };
 
@@ -372,7 +372,8 @@ mod tests {
             }
             let timestamp = parent.header.timestamp + 1;
             let origin = l1.origin(timestamp);
-            let mut open = OpenBlock::begin(&rules, &parent, world.latest(), &origin, timestamp).unwrap();
+            let mut open =
+                OpenBlock::begin(&rules, &parent, world.latest(), &origin, timestamp).unwrap();
             for tx in &txs {
                 open.execute(tx).unwrap();
             }

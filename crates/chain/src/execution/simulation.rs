@@ -22,7 +22,6 @@ use super::{
     guard::{Deadline, Exceeded, Guard},
 };
 
-
 /// A state, and what was changed over it.
 pub(crate) type Scratch = CacheDB<View>;
 

@@ -23,9 +23,7 @@ use std::{
 use revm::DatabaseRef;
 use tokio::sync::oneshot;
 
-pub(crate) use commands::{
-    Bell, Command, Commands, Done, SequencerState, Sequencing, commands,
-};
+pub(crate) use commands::{Bell, Command, Commands, Done, SequencerState, Sequencing, commands};
 pub(crate) use dev::DevAction;
 
 use crate::{

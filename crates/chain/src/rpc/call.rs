@@ -16,11 +16,8 @@ use super::{
     overrides,
     request::{environment, gas_price},
 };
-use crate::{
-    execution::{
-        CallOutcome, PrecompileChanges, SealedBlock, Simulation, View, precompiles,
-        relax_for_calls,
-    },
+use crate::execution::{
+    CallOutcome, PrecompileChanges, SealedBlock, Simulation, View, precompiles, relax_for_calls,
 };
 
 /// What a transfer without data costs.

@@ -34,7 +34,11 @@ use super::{
     request::environment,
 };
 use crate::{
-    execution::{Exceeded, Guard, MESSAGE_PASSER, PrecompileChanges, Recorded, Refusal, Scratch, SealedBlock, TransferLogs, View, begin_block, halt_reason, precompiles, transact, unenveloped},
+    execution::{
+        Exceeded, Guard, MESSAGE_PASSER, PrecompileChanges, Recorded, Refusal, Scratch,
+        SealedBlock, TransferLogs, View, begin_block, halt_reason, precompiles, transact,
+        unenveloped,
+    },
     state::{StateView, changes},
 };
 

@@ -118,7 +118,8 @@ async fn a_full_block_leaves_the_rest_for_the_next() {
     // An endless loop uses all the gas that it is given: two of them fill more than one block.
     let endless = |account: u32| {
         let (to, input) = (TxKind::Create, bytes!("5b600056"));
-        let tx = TxEip1559 { to, input, gas_limit: 40_000_000, ..transfer(0, RECIPIENT, U256::ZERO) };
+        let tx =
+            TxEip1559 { to, input, gas_limit: 40_000_000, ..transfer(0, RECIPIENT, U256::ZERO) };
         sign(&signer(account), tx)
     };
     for account in 0..3 {

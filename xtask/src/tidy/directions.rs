@@ -107,6 +107,22 @@ const RULES: &[Rule] = &[
         because: "it brings a second alloy, which must never be in the node",
     },
     Rule {
+        crates: &["openledger-conformance"],
+        never: &[
+            "openledger-primitives",
+            "openledger-contracts",
+            "openledger-datanet",
+            "openledger-tensor",
+            "openledger-model",
+            "openledger-factory",
+            "openledger-attribution",
+            "openledger-openlora",
+            "openledger-gateway",
+            "openledger-predeploys",
+        ],
+        because: "it runs Ethereum's fixtures against the node alone",
+    },
+    Rule {
         crates: &["openledger-gateway"],
         never: &["openledger-chain"],
         because: "the gateway meets the chain only through JSON-RPC and contract bindings",

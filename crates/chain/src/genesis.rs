@@ -182,9 +182,27 @@ impl Genesis {
 
     /// Hash of block 0 at `timestamp`.
     pub(crate) fn hash(&self, timestamp: u64) -> B256 {
+        self.header(timestamp).hash_slow()
+    }
+
+    /// Header of block 0 at `timestamp`.
+    fn header(&self, timestamp: u64) -> Header {
         let world = self.world(HistoryLimits { blocks: 0, bytes: 0 });
-        let state = world.view(0).expect("the latest block is always there");
-        self.block(&state, timestamp).0.hash_slow()
+        self.block(&world.latest(), timestamp).0
+    }
+
+    /// The time of block 0.
+    ///
+    /// Errors: [`Error::InvalidGenesis`] if no chain could follow, or the time is still open.
+    fn settled_time(&self) -> Result<u64, Error> {
+        self.check()?;
+        self.timestamp.ok_or_else(|| {
+            Error::InvalidGenesis(
+                "the time of block 0 is open until the first start: give one, or take the genesis \
+                 of a data directory"
+                    .to_owned(),
+            )
+        })
     }
 
     /// Block 0, with the given state and time.

@@ -90,12 +90,13 @@ fn open(config: &Config, genesis: Genesis, metrics: Arc<Metrics>) -> Result<Open
         skip: 0,
         active: true,
     };
+    let l1 = RollupL1::embedded(&genesis)?;
     let rpc = Settings {
         call_gas_max: config.call_gas_max,
         call_time_max: Duration::from_millis(config.call_time_max_ms),
         admin: config.admin_rpc,
         dev: config.dev,
-        rollup_config: genesis.rollup_json(&RollupL1::embedded(&genesis)?)?,
+        rollup_config: genesis.rollup_document(&l1, timestamp, chain.genesis_hash),
     };
     let (journal, snapshot_blocks) = (Arc::new(journal), config.snapshot_blocks);
     Ok(Opened { chain, producer, commands, bell, journal, data_dir, rpc, snapshot_blocks })

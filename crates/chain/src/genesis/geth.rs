@@ -1,11 +1,10 @@
 //! The genesis as op-geth and op-reth read it.
 
-use alloy_consensus::Header;
 use alloy_primitives::{U64, U256};
 use serde_json::{Map, Value, json};
 
 use super::Genesis;
-use crate::{Error, state::HistoryLimits};
+use crate::Error;
 
 /// Forks that geth knows by block; all are there from block 0.
 const FORKS_BY_BLOCK: [&str; 15] = [
@@ -44,7 +43,7 @@ impl Genesis {
     ///
     /// Errors: [`Error::InvalidGenesis`] if no chain could follow, or the time of block 0 is not given.
     pub fn geth_json(&self) -> Result<Value, Error> {
-        let header = self.header()?;
+        let header = self.header(self.settled_time()?);
         let mut config = Map::new();
         config.insert("chainId".to_owned(), json!(self.chain_id));
         for fork in FORKS_BY_BLOCK.iter().chain(&FORKS_BY_TIME) {
@@ -83,21 +82,6 @@ impl Genesis {
         }))
     }
 
-    /// Header of block 0.
-    ///
-    /// Errors: as [`geth_json`](Self::geth_json).
-    pub(super) fn header(&self) -> Result<Header, Error> {
-        self.check()?;
-        let timestamp = self.timestamp.ok_or_else(|| {
-            Error::InvalidGenesis(
-                "the time of block 0 is open until the first start: give one, or take the genesis \
-                 of a data directory"
-                    .to_owned(),
-            )
-        })?;
-        Ok(self.block(&self.world(HistoryLimits { blocks: 0, bytes: 0 }).latest(), timestamp).0)
-    }
-
     /// The accounts in geth's shape: a balance always, the rest where it is not zero.
     fn geth_alloc(&self) -> Map<String, Value> {
         let accounts = self.alloc.iter().map(|(address, account)| {
@@ -126,6 +110,7 @@ impl Genesis {
 
 #[cfg(test)]
 mod tests {
+    use alloy_consensus::Header;
     use alloy_genesis::Genesis as Independent;
     use alloy_primitives::{Address, B256, b256};
     use alloy_trie::root;
@@ -168,12 +153,12 @@ mod tests {
     #[test]
     fn another_reader_of_the_file_finds_the_same_block_0() {
         let devnet = Genesis { timestamp: Some(1_700_000_000), ..Genesis::devnet() };
-        let hash = devnet.header().unwrap().hash_slow();
+        let hash = devnet.hash(1_700_000_000);
         assert_eq!(read_independently(&devnet.geth_json().unwrap().to_string()), hash);
 
         let other = Genesis { base_fee_per_gas: 7, eip1559_elasticity: 2, ..devnet };
-        assert_ne!(other.header().unwrap().hash_slow(), hash);
-        let other_hash = other.header().unwrap().hash_slow();
+        let other_hash = other.hash(1_700_000_000);
+        assert_ne!(other_hash, hash);
         assert_eq!(read_independently(&other.geth_json().unwrap().to_string()), other_hash);
     }
 

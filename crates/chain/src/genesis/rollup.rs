@@ -47,7 +47,7 @@ impl RollupL1 {
     ///
     /// Errors: [`Error::InvalidGenesis`] if the time of block 0 is not given.
     pub fn embedded(genesis: &Genesis) -> Result<Self, Error> {
-        let timestamp = genesis.header()?.timestamp;
+        let timestamp = genesis.settled_time()?;
         let origin = EmbeddedL1::new(genesis.chain_id, timestamp).origin(timestamp);
         Ok(Self {
             chain_id: EMBEDDED_L1_CHAIN_ID,
@@ -66,12 +66,17 @@ impl Genesis {
     ///
     /// Errors: [`Error::InvalidGenesis`] if no chain could follow, or the time of block 0 is not given.
     pub fn rollup_json(&self, l1: &RollupL1) -> Result<Value, Error> {
-        let header = self.header()?;
+        let time = self.settled_time()?;
+        Ok(self.rollup_document(l1, time, self.hash(time)))
+    }
+
+    /// The same, of a genesis whose block 0 is known.
+    pub(crate) fn rollup_document(&self, l1: &RollupL1, time: u64, hash: B256) -> Value {
         let mut config = json!({
             "genesis": {
                 "l1": { "hash": l1.genesis_hash, "number": l1.genesis_number },
-                "l2": { "hash": header.hash_slow(), "number": header.number },
-                "l2_time": header.timestamp,
+                "l2": { "hash": hash, "number": 0 },
+                "l2_time": time,
                 "system_config": self.system_config(),
             },
             "block_time": BLOCK_TIME_S,
@@ -95,7 +100,7 @@ impl Genesis {
         {
             config[format!("{fork}_time")] = json!(0);
         }
-        Ok(config)
+        config
     }
 
     /// What L1's SystemConfig says until it says something else.

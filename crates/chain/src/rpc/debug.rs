@@ -141,6 +141,7 @@ fn result(
     guard
         .inner
         .get_result(place, tx, block, outcome, db)
+        .map(tracer::as_geth)
         .map_err(|error| refused(error.to_string()))
 }
 

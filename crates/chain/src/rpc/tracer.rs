@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use alloy_rpc_types_trace::geth::{
     GethDebugBuiltInTracerType as BuiltIn, GethDebugTracerType, GethDebugTracingOptions,
+    GethTrace, PreStateFrame,
 };
 use revm_inspectors::tracing::{DebugInspector, DebugInspectorError};
 
@@ -25,6 +26,19 @@ pub(super) fn guarded(
     let recorded = recorded(&options)?;
     let inspector = DebugInspector::new(options).map_err(refused)?;
     Ok(Guard::recording(inspector, deadline, recorded, TRACE_BYTES_MAX))
+}
+
+/// The trace as geth shapes it: an account that was not there before is not among what was.
+pub(super) fn as_geth(mut trace: GethTrace) -> GethTrace {
+    if let GethTrace::PreStateTracer(PreStateFrame::Diff(diff)) = &mut trace {
+        diff.pre.retain(|_, before| {
+            before.balance.is_some_and(|balance| !balance.is_zero())
+                || before.nonce.is_some_and(|nonce| nonce > 0)
+                || before.code.as_ref().is_some_and(|code| !code.is_empty())
+                || !before.storage.is_empty()
+        });
+    }
+    trace
 }
 
 fn refused(error: DebugInspectorError) -> jsonrpsee::types::ErrorObjectOwned {

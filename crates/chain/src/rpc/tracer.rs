@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use alloy_rpc_types_trace::geth::{
-    GethDebugBuiltInTracerType as BuiltIn, GethDebugTracerType, GethDebugTracingOptions,
-    GethTrace, PreStateFrame,
+    GethDebugBuiltInTracerType as BuiltIn, GethDebugTracerType, GethDebugTracingOptions, GethTrace,
+    PreStateFrame,
 };
 use revm_inspectors::tracing::{DebugInspector, DebugInspectorError};
 

@@ -270,7 +270,11 @@ async fn parity_traces_are_shaped_as_explorers_expect() {
     assert_eq!(at, *inner);
 
     let block = node.rpc("trace_block", json!(["latest"])).await.unwrap();
-    assert_eq!(block.as_array().unwrap().len(), 4, "the deposit's through its proxy, then these two");
+    assert_eq!(
+        block.as_array().unwrap().len(),
+        4,
+        "the deposit's through its proxy, then these two"
+    );
     let filter = |filter: Value| node.rpc("trace_filter", json!([filter]));
     let to_kept = json!({ "fromBlock": "0x0", "toBlock": "0x1", "toAddress": [KEPT] });
     assert_eq!(filter(to_kept).await.unwrap(), json!([inner]));

@@ -171,7 +171,8 @@ impl Genesis {
             code_hash: restore.code(&account.code),
         });
         restore.accounts(&accounts.collect::<Vec<_>>());
-        restore.storage(self.alloc.iter().map(|(address, account)| {
+        let with_storage = self.alloc.iter().filter(|(_, account)| !account.storage.is_empty());
+        restore.storage(with_storage.map(|(address, account)| {
             let set = account.storage.iter().filter(|(_, value)| !value.is_zero());
             let set =
                 set.map(|(slot, value)| SlotDiff { slot: (*slot).into(), value: (*value).into() });

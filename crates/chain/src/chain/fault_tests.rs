@@ -17,7 +17,7 @@ use crate::{
     state::HistoryLimits,
     storage::{
         AppendError, DataDir, Journal, Log, encode_block,
-        test_disk::{DirectoryFault, TestDirectory},
+        test_directory::{DirectoryFault, TestDirectory},
     },
 };
 
@@ -112,7 +112,7 @@ fn run(disk: &TestDirectory) -> Told {
             let mut tries = 0;
             let offsets = loop {
                 tries += 1;
-                match storage.log.append(&[record.clone()]) {
+                match storage.log.append(std::slice::from_ref(&record)) {
                     Ok(offsets) => break offsets,
                     // The same block again: the state is its own already.
                     Err(AppendError::NotWritten(_)) if tries < 3 => {}

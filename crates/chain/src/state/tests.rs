@@ -70,6 +70,7 @@ fn check(view: &StateView, model: &Model) -> Result<(), TestCaseError> {
             prop_assert_eq!(account.balance, expected.balance);
             prop_assert_eq!(account.code(), expected.code.clone());
             prop_assert_eq!(account.code_hash, keccak256(&expected.code));
+            prop_assert_eq!(account.nonce, expected.nonce);
             let by_hash = view.code_by_hash_ref(account.code_hash).unwrap();
             prop_assert_eq!(by_hash.original_bytes(), expected.code);
         }
@@ -261,4 +262,53 @@ fn a_reader_sees_one_block_while_others_are_written() {
             assert!(reader.join().unwrap() > 0);
         }
     });
+}
+
+/// `cargo test --release -p openledger-chain -- --ignored --nocapture what_the_state_costs`
+#[test]
+#[ignore = "prints figures"]
+fn what_the_state_costs() {
+    const ACCOUNTS: u64 = 1_000_000;
+    const TOUCHED: u64 = 20_000;
+    let address = |n: u64| Address::from_word(keccak256(n.to_be_bytes()));
+    let addresses: Vec<_> = (0..ACCOUNTS).map(address).collect();
+    let restore = Restore::new(0, GENEROUS);
+    let code_hash = restore.code(&Bytes::new());
+    let plain = |address: &Address| {
+        let (address, nonce, balance) = (*address, 1, U256::from(7));
+        PlainAccount { address, nonce, balance, code_hash }
+    };
+    let started = std::time::Instant::now();
+    restore.accounts(&addresses.iter().map(plain).collect::<Vec<_>>());
+    let (world, _) = restore.finish();
+    println!("{ACCOUNTS} accounts built in {:?}", started.elapsed());
+    let mut seed = 1u64;
+    let mut random = || {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963);
+        addresses[usize::try_from((seed >> 33) % ACCOUNTS).unwrap()]
+    };
+    for number in 1..=5 {
+        let account = |_| AccountDiff {
+            address: random(),
+            deleted: false,
+            nonce: number,
+            balance: U256::from(number) << 64,
+            code: Vec::new(),
+            storage_cleared: false,
+            storage: Vec::new(),
+        };
+        let diff = StateDiff { accounts: (0..TOUCHED).map(account).collect() };
+        let started = std::time::Instant::now();
+        world.apply(number, &diff);
+        println!("block {number}, {TOUCHED} accounts: {:?}", started.elapsed());
+    }
+    for number in [5, 4, 0] {
+        let view = world.view(number).unwrap();
+        let keys: Vec<_> = (0..ACCOUNTS).map(|_| random()).collect();
+        let started = std::time::Instant::now();
+        let found = keys.iter().filter(|key| view.account(**key).is_some()).count();
+        assert_eq!(found as u64, ACCOUNTS);
+        let each = started.elapsed() / u32::try_from(ACCOUNTS).unwrap();
+        println!("reading an account at block {number}: {each:?}");
+    }
 }

@@ -57,7 +57,7 @@ impl Disk for Directory {
         let entries = fs::read_dir(&self.0)?;
         // A name that is not Unicode is none of ours.
         entries
-            .filter_map(|entry| Some(entry.map(|e| e.file_name().into_string().ok()).transpose()?))
+            .filter_map(|entry| entry.map(|entry| entry.file_name().into_string().ok()).transpose())
             .collect()
     }
 

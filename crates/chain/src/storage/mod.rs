@@ -17,7 +17,10 @@ mod journal;
 mod log;
 mod record;
 pub(crate) mod snapshot;
+#[cfg(test)]
+pub(crate) mod test_directory;
 #[cfg(any(test, fuzzing))]
+#[allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 pub(crate) mod test_disk;
 
 pub(crate) use data_dir::DataDir;

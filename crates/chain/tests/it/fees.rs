@@ -108,11 +108,10 @@ async fn a_receipt_says_what_was_charged_and_the_oracle_quotes_it() {
     assert!(oracle(&node, isFjordCall {}).await);
     assert!(oracle(&node, isIsthmusCall {}).await);
 
-    let mut nonce = 0;
-    for data in [Bytes::new(), noise(200), noise(2_000), vec![7u8; 2_000].into()] {
+    let datas = [Bytes::new(), noise(200), noise(2_000), vec![7u8; 2_000].into()];
+    for (nonce, data) in (0..).zip(datas) {
         let mut tx = transfer(nonce, RECIPIENT, U256::ONE);
         (tx.input, tx.gas_limit) = (data, 200_000);
-        nonce += 1;
         let raw = sign(&key, tx);
         let before = balance(&node, key.address()).await;
         let hash = node.send(&raw).await.unwrap();

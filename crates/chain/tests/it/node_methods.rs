@@ -66,7 +66,7 @@ async fn the_pool_is_shown_as_geth_shows_it() {
     let keys =
         |value: &Value| -> Vec<String> { value.as_object().unwrap().keys().cloned().collect() };
     assert_eq!(keys(&content["pending"][&from]), ["0", "1"]);
-    assert_eq!(keys(&content["queued"]), [from.clone()]);
+    assert_eq!(keys(&content["queued"]), std::slice::from_ref(&from));
     assert_eq!(keys(&content["queued"][&from]), ["10"]);
     let tx = &content["pending"][&from]["1"];
     assert_eq!(tx["nonce"], "0x1");

@@ -76,6 +76,16 @@ impl Blocks {
         }
     }
 
+    /// Forgets the blocks after `head`. Places of their transactions stay, and lead nowhere.
+    pub(super) fn rewind(&mut self, head: Arc<SealedBlock>) {
+        let number = head.number();
+        self.offsets.truncate(usize::try_from(number).expect("block numbers fit in memory"));
+        self.by_hash.retain(|_, found| *found <= number);
+        self.with_logs.retain(|found| *found <= number);
+        self.recent.retain(|block| block.number() < number);
+        self.recent.push_back(head);
+    }
+
     /// Numbers of the blocks that are worth reading into memory at the start.
     pub(super) fn worth_keeping(&self) -> RangeInclusive<u64> {
         let head = self.offsets.len();

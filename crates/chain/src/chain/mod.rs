@@ -243,6 +243,26 @@ impl Chain {
         self.world.record_hash(block.number(), block.hash);
     }
 
+    /// Where the record of block `number` begins in the log.
+    pub(crate) fn log_offset(&self, number: u64) -> Option<u64> {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner).blocks.offset(number)
+    }
+
+    /// Forgets the blocks after `head`, which the log does not hold any more, and what waits.
+    ///
+    /// Errors: [`NoState`] if the state of `head` is not there; nothing has changed then.
+    pub(crate) fn rewind(&self, head: Arc<SealedBlock>) -> Result<(), NoState> {
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        self.world.rewind(head.number())?;
+        inner.blocks.rewind(head);
+        inner.state = self.world.latest();
+        drop(inner);
+        self.index.lock().unwrap_or_else(PoisonError::into_inner).close();
+        *self.pending.write().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.pool() = Pool::default();
+        Ok(())
+    }
+
     /// Makes blocks readable that are durable at these offsets in the log, and tells subscribers.
     pub(crate) fn publish(&self, built: Vec<BuiltBlock>, offsets: &[u64]) {
         assert_eq!(built.len(), offsets.len(), "every published block is in the log");

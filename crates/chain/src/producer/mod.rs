@@ -171,6 +171,12 @@ impl Producer {
                 Some(Command::Sequencing(wanted, done)) => self.sequence(wanted, done),
                 Some(Command::Dev(action, done)) => match self.act(action, &opened) {
                     dev::Then::Seal => waiting.push(done),
+                    dev::Then::Rewind(number) => {
+                        // Nothing of it is left to run.
+                        drop(opened);
+                        let _ = done.send(self.rewind(number));
+                        return Ok(());
+                    }
                     dev::Then::Reopen => {
                         let _ = done.send(Ok(()));
                         return if opened.block.is_empty() {

@@ -52,6 +52,8 @@ pub(crate) struct Context {
     traces: Semaphore,
     /// Accounts that may send without a signature, on a development chain.
     impersonated: Mutex<HashSet<Address>>,
+    /// Blocks that a development chain may be taken back to.
+    snapshots: Mutex<Vec<u64>>,
 }
 
 impl Context {
@@ -65,13 +67,29 @@ impl Context {
         let filters = Mutex::new(Filters::default());
         let calls = Semaphore::new(CALLS_AT_ONCE_MAX);
         let traces = Semaphore::new(TRACES_AT_ONCE_MAX);
-        let impersonated = Mutex::default();
-        Self { chain, journal, commands, bell, settings, filters, calls, traces, impersonated }
+        let (impersonated, snapshots) = (Mutex::default(), Mutex::default());
+        Self {
+            chain,
+            journal,
+            commands,
+            bell,
+            settings,
+            filters,
+            calls,
+            traces,
+            impersonated,
+            snapshots,
+        }
     }
 
     /// Accounts that may send without a signature.
     pub(super) fn impersonated(&self) -> MutexGuard<'_, HashSet<Address>> {
         self.impersonated.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Blocks that a development chain may be taken back to, the first one by the name of 1.
+    pub(super) fn snapshots(&self) -> MutexGuard<'_, Vec<u64>> {
+        self.snapshots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A place among the calls that may run at once.

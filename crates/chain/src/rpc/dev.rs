@@ -19,7 +19,7 @@ use super::{
     call::{Overrides, estimate},
     context::Context,
     error::{RpcResult, internal, invalid, limit, refused},
-    limits::DEV_BLOCKS_MAX,
+    limits::{DEV_BLOCKS_MAX, DEV_SNAPSHOTS_MAX},
     send::send_all,
 };
 use crate::{
@@ -101,6 +101,31 @@ pub(super) fn register(module: &mut RpcModule<Context>) -> Result<(), RegisterMe
             return Err(invalid(message));
         }
         act(&context, DevAction::NextTimestamp(timestamp.get())).await
+    })?;
+    module.register_async_method("evm_snapshot", |_, context, _| async move {
+        // What is pre-confirmed is part of what a snapshot remembers.
+        if context.chain.pending().is_some_and(|pending| pending.content().block.txs.len() > 1) {
+            mine(&context).await?;
+        }
+        let head = context.chain.head().number();
+        let mut snapshots = context.snapshots();
+        if snapshots.len() >= DEV_SNAPSHOTS_MAX {
+            return Err(limit(format!("there are {DEV_SNAPSHOTS_MAX} snapshots already")));
+        }
+        snapshots.push(head);
+        RpcResult::Ok(U64::from(snapshots.len()))
+    })?;
+    module.register_async_method("evm_revert", |params, context, _| async move {
+        let id: Number = params.sequence().next()?;
+        let index = id.get().checked_sub(1).and_then(|index| usize::try_from(index).ok());
+        let number = index.and_then(|index| context.snapshots().get(index).copied());
+        let (Some(index), Some(number)) = (index, number) else { return Ok(false) };
+        act(&context, DevAction::Rewind(number)).await?;
+        // It and those after it cannot be gone back to again.
+        context.snapshots().truncate(index);
+        // Transactions of the blocks that are gone must not come back at the next start.
+        context.journal.shorten(&[]);
+        RpcResult::Ok(true)
     })?;
     alias(module, "setBalance", |params, context| async move {
         let mut params = params.sequence();

@@ -61,3 +61,5 @@ pub(super) const SEND_SYNC_TIMEOUT_MAX: Duration = Duration::from_secs(60);
 
 /// Blocks that a development chain makes at one request.
 pub(super) const DEV_BLOCKS_MAX: u64 = 10_000;
+/// Snapshots that a development chain remembers.
+pub(super) const DEV_SNAPSHOTS_MAX: usize = 10_000;

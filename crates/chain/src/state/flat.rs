@@ -86,6 +86,13 @@ impl<K: Copy + Eq + Hash, V: Clone> Flat<K, V> {
         }
     }
 
+    /// Undoes what blocks after `number` changed.
+    pub(super) fn rewind(&self, number: u64) {
+        for shard in 0..SHARDS {
+            self.write(shard).rewind(number);
+        }
+    }
+
     /// The keys that have a value after the last block, as far as `which` says yes. Reads everything.
     pub(super) fn keys(&self, which: impl Fn(&K) -> bool) -> Vec<K> {
         let mut keys = Vec::new();
@@ -167,6 +174,19 @@ impl<K: Copy + Eq + Hash, V> Shard<K, V> {
         self.order.push_back((block, key));
         self.changed_at = block;
         true
+    }
+
+    fn rewind(&mut self, number: u64) {
+        // Newest first, so that what was there before the first of these changes is what stays.
+        while let Some((_, key)) = self.order.pop_back_if(|(block, _)| *block > number) {
+            let past = self.past.get_mut(&key).expect("what is in order is in the past");
+            let change = past.pop_back().expect("what is in order is in the past");
+            if past.is_empty() {
+                self.past.remove(&key);
+            }
+            self.replace(key, change.value);
+        }
+        self.changed_at = self.order.back().map_or(0, |(block, _)| *block);
     }
 
     fn forget_before(&mut self, oldest: u64) {

@@ -166,6 +166,38 @@ proptest! {
     }
 
     #[test]
+    fn going_back_leaves_no_trace_of_what_came_after(
+        steps in prop::collection::vec((any_diff(), prop::option::weighted(0.3, 0usize..6)), 1..24),
+    ) {
+        let world = empty(GENEROUS);
+        let mut models = vec![Model::new()];
+        for (diff, back) in steps {
+            if let Some(back) = back {
+                models.truncate(models.len().saturating_sub(back).max(1));
+                world.rewind(models.len() as u64 - 1).unwrap();
+            }
+            let mut model = models.last().unwrap().clone();
+            apply(&mut model, &diff);
+            let root = reference_root(&model);
+            // As a question first: nothing has changed after it.
+            let account = Address::repeat_byte(1);
+            let slots = model.get(&account).map(|account| account.storage.clone());
+            let slots = slots.unwrap_or_default().into_iter();
+            let slots = root::storage_root_unhashed(slots.map(|(slot, v)| (B256::from(slot), v)));
+            prop_assert_eq!(world.latest().roots_with(&diff, account), (root, slots));
+            prop_assert_eq!(world.apply(models.len() as u64, &diff), root);
+            models.push(model);
+            for (number, model) in (0u64..).zip(&models) {
+                check(&world.view(number).unwrap(), model)?;
+            }
+            let next = world.view(models.len() as u64);
+            prop_assert_eq!(next.unwrap_err(), NoState::Unknown);
+        }
+        world.rewind(0).unwrap();
+        prop_assert_eq!(world.nodes_in_use(), 0, "every node of the blocks that are gone is free");
+    }
+
+    #[test]
     fn a_state_is_rebuilt_from_its_parts(diffs in prop::collection::vec(any_diff(), 1..12)) {
         let world = empty(GENEROUS);
         let mut model = Model::new();

@@ -78,6 +78,14 @@ impl Window {
         }
     }
 
+    /// Blocks after `number`, which is in the window, are not there any more.
+    pub(super) fn rewind(&mut self, number: u64) {
+        while self.head > number {
+            self.head -= 1;
+            self.bytes -= self.costs.pop_back().unwrap_or_default();
+        }
+    }
+
     /// The next block is there, and its differences take `bytes`. Returns the oldest block that must
     /// still be readable.
     pub(super) fn advance(&mut self, bytes: u64) -> u64 {

@@ -115,6 +115,24 @@ impl World {
         self.window().blocks_max()
     }
 
+    /// Undoes the blocks after `number`. Who reads one of them sees a state that is no block's, so this
+    /// is for a chain that nobody else builds on.
+    ///
+    /// Errors: [`NoState`] if the state of block `number` is not there.
+    pub(crate) fn rewind(&self, number: u64) -> Result<(), NoState> {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut window = self.window();
+        // A reader that is let in is one that the block is there for.
+        window.enter(number)?;
+        window.leave(number);
+        window.rewind(number);
+        drop(window);
+        self.accounts.rewind(number);
+        self.slots.rewind(number);
+        self.tries_mut().rewind(number);
+        Ok(())
+    }
+
     /// Makes a block's hash readable to the EVM.
     pub(crate) fn record_hash(&self, number: u64, hash: B256) {
         self.hashes.set(number, hash);
@@ -177,6 +195,12 @@ impl World {
     /// Key of a slot in its trie.
     pub(super) fn slot_key(slot: U256) -> B256 {
         keccak256(slot.to_be_bytes::<32>())
+    }
+
+    /// Nodes of the tries that are not free.
+    #[cfg(test)]
+    pub(super) fn nodes_in_use(&self) -> usize {
+        self.tries().nodes_in_use()
     }
 
     pub(super) fn window(&self) -> MutexGuard<'_, Window> {

@@ -100,6 +100,11 @@ impl BlockIndex {
         }
     }
 
+    /// Writes no more: the log was cut, and the next start finds that the index does not fit.
+    pub(crate) fn close(&mut self) {
+        self.log = None;
+    }
+
     fn fault(&self, error: &str) {
         tracing::warn!(error, "no index of the block log: the next start reads the whole log");
     }

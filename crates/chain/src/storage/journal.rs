@@ -176,8 +176,7 @@ impl Journal {
         written.is_ok() && self.lock().broken.is_none()
     }
 
-    /// The same for shortening the journal.
-    #[cfg(test)]
+    /// Keeps only `live` in the journal.
     pub(crate) fn shorten(&self, live: &[Bytes]) {
         let live = live.to_vec();
         self.rewrite(&mut self.lock(), &(Box::new(move || live.clone()) as LiveTransactions));

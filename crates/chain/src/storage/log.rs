@@ -191,6 +191,14 @@ impl Log {
         Ok(offsets)
     }
 
+    /// Removes the records from `offset` on, where record `sequence` begins, and returns once they are
+    /// durably gone.
+    pub(crate) fn rewind(&mut self, offset: u64, sequence: u64) -> Result<(), AppendError> {
+        self.file.truncate(offset).map_err(AppendError::Unknown)?;
+        (self.end, self.next_sequence) = (offset, sequence);
+        self.file.sync().map_err(AppendError::Unknown)
+    }
+
     /// The file, for syncing it beside the writer.
     pub(crate) fn file(&self) -> Arc<dyn LogFile> {
         Arc::clone(&self.file)

@@ -166,6 +166,22 @@ impl Tries {
         }
     }
 
+    /// Undoes what blocks after `number` changed, which must be in the window.
+    pub(crate) fn rewind(&mut self, number: u64) {
+        while self.oldest + self.versions.len() as u64 > number + 1 {
+            let block = self.oldest + self.versions.len() as u64 - 1;
+            // What it superseded is what the blocks before it have.
+            let version = self.versions.pop_back().expect("the window holds more than one");
+            self.arena.free_born(version.root, block);
+        }
+    }
+
+    /// Nodes that are not free.
+    #[cfg(test)]
+    pub(crate) fn nodes_in_use(&self) -> usize {
+        self.arena.places() - self.arena.free_places().len()
+    }
+
     /// State root after block `number`, which must be in the window.
     pub(crate) fn root(&self, number: u64) -> B256 {
         self.version(number).root_hash
@@ -181,11 +197,11 @@ impl Tries {
         self.arena.account(self.version(number).root, key)?.storage
     }
 
+    /// A block that was undone while somebody reads it has the tries of the last one.
     fn version(&self, number: u64) -> &Version {
         let index = number.checked_sub(self.oldest).and_then(|back| usize::try_from(back).ok());
-        index
-            .and_then(|index| self.versions.get(index))
-            .expect("a view keeps the blocks that it reads in the window")
+        let version = index.map(|index| self.versions.get(index).unwrap_or_else(|| self.last()));
+        version.expect("a view keeps the blocks that it reads in the window")
     }
 
     fn last(&self) -> &Version {
@@ -217,6 +233,24 @@ impl Arena {
                     depth += 1;
                 }
             }
+        }
+    }
+
+    /// Frees the nodes under `root` that `block` made.
+    fn free_born(&mut self, root: Option<NodeId>, block: u64) {
+        let mut left: Vec<NodeId> = root.into_iter().collect();
+        while let Some(id) = left.pop() {
+            // What an older block made has nothing under it that this one made.
+            if self.get(id).born != block {
+                continue;
+            }
+            match &self.get(id).kind {
+                Kind::Leaf { value: Value::Account(account), .. } => left.extend(account.storage),
+                Kind::Leaf { value: Value::Slot(_), .. } => {}
+                Kind::Extension { child, .. } => left.push(*child),
+                Kind::Branch { children, .. } => left.extend(children.iter().flatten()),
+            }
+            self.free(id);
         }
     }
 

@@ -101,6 +101,49 @@ async fn time_moves_when_it_is_told_to() {
 }
 
 #[tokio::test]
+async fn the_chain_goes_back_to_a_snapshot_and_on_from_there() {
+    let test = dev().await;
+    let accounts = dev_accounts();
+    let pay = async |test: &TestNode, value: &str| {
+        let tx = json!([{ "from": accounts[0], "to": SOMEBODY, "value": value }]);
+        let hash = ask(test, "eth_sendTransaction", tx).await;
+        ask(test, "evm_mine", json!([])).await;
+        hash
+    };
+    let balance =
+        async |test: &TestNode| ask(test, "eth_getBalance", json!([SOMEBODY, "latest"])).await;
+    let kept = pay(&test, "0x1").await;
+    let head = test.node.head();
+    let snapshot = ask(&test, "evm_snapshot", json!([])).await;
+    let undone = pay(&test, "0x10").await;
+    ask(&test, "anvil_setBalance", json!([SOMEBODY, "0x7777"])).await;
+    ask(&test, "evm_increaseTime", json!([1_000])).await;
+    ask(&test, "evm_mine", json!([])).await;
+
+    assert_eq!(ask(&test, "evm_revert", json!([snapshot])).await, true);
+    assert_eq!(test.node.head(), head);
+    assert_eq!(balance(&test).await, "0x1");
+    let nonce = ask(&test, "eth_getTransactionCount", json!([accounts[0], "pending"])).await;
+    assert_eq!(nonce, "0x1");
+    assert_eq!(ask(&test, "eth_getTransactionReceipt", json!([undone])).await, Value::Null);
+    assert!(ask(&test, "eth_getTransactionReceipt", json!([kept])).await.is_object());
+    assert_eq!(ask(&test, "evm_revert", json!([snapshot])).await, false, "it was used");
+
+    pay(&test, "0x100").await;
+    let again = test.node.head();
+    assert_eq!((again.number, again.timestamp), (head.number + 1, head.timestamp + 1));
+    let TestNode { node, dir } = test;
+    node.shutdown().await.unwrap();
+    let config = Config { dev: true, ..config(dir.path(), BlockProduction::Manual) };
+    let test = TestNode { node: Node::start(config, genesis()).await.unwrap(), dir };
+    assert_eq!(test.node.head(), again, "the shorter chain is what was kept");
+    assert_eq!(balance(&test).await, "0x101");
+    assert_eq!(ask(&test, "txpool_status", json!([])).await["pending"], "0x0");
+    pay(&test, "0x1000").await;
+    assert_eq!(balance(&test).await, "0x1101");
+}
+
+#[tokio::test]
 async fn another_chain_does_not_know_these_methods() {
     let test = manual().await;
     for method in ["evm_mine", "anvil_setBalance", "eth_sendTransaction"] {

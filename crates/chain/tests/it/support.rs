@@ -6,7 +6,9 @@ use alloy_network::{EthereumWallet, TxSignerSync};
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256, bytes};
 use alloy_provider::{Provider, ProviderBuilder, RootProvider};
 use alloy_signer_local::{MnemonicBuilder, PrivateKeySigner, coins_bip39::English};
-use openledger_chain::{BlockProduction, Config, DEVNET_CHAIN_ID, Genesis, Handle, Node};
+use openledger_chain::{
+    BlockProduction, Config, DEVNET_CHAIN_ID, Genesis, GenesisAccount, Handle, Node,
+};
 use serde_json::{Value, json};
 
 /// Time of block 0, so that runs are alike.
@@ -45,6 +47,32 @@ pub(crate) struct TestNode {
     pub(crate) dir: tempfile::TempDir,
 }
 
+/// A contract at [`FORWARDER`] that calls the one at [`KEPT`] with what it is called with, keeps in
+/// slot 0 whether that succeeded, and succeeds itself.
+pub(crate) const FORWARD: Bytes =
+    bytes!("36600060003760006000366000" "34" "60b0" "5af1" "60005500");
+/// Where [`FORWARD`] is in [`with_contracts`].
+pub(crate) const FORWARDER: Address = Address::with_last_byte(0xa0);
+/// Where [`KEEPER`]'s runtime code is in [`with_contracts`].
+pub(crate) const KEPT: Address = Address::with_last_byte(0xb0);
+/// The keeper's runtime code.
+pub(crate) fn keeper_code() -> Bytes {
+    KEEPER.slice(12..)
+}
+
+/// A node that makes a block when it is told to, with contracts at [`FORWARDER`] and [`KEPT`].
+pub(crate) async fn with_contracts(change: impl FnOnce(Config) -> Config) -> TestNode {
+    let dir = tempfile::tempdir().unwrap();
+    let mut genesis = genesis();
+    for (address, code) in [(FORWARDER, FORWARD), (KEPT, keeper_code())] {
+        let account = GenesisAccount { nonce: 1, code, ..GenesisAccount::default() };
+        genesis.alloc.insert(address, account);
+    }
+    let config = change(config(dir.path(), BlockProduction::Manual));
+    let node = Node::start(config, genesis).await.unwrap();
+    TestNode { node, dir }
+}
+
 /// A node that makes a block for each transaction.
 ///
 /// Its genesis lies in the future, so that the clock makes no blocks of its own.
@@ -76,6 +104,19 @@ impl TestNode {
     /// One JSON-RPC call: the result, or the error object.
     pub(crate) async fn rpc(&self, method: &'static str, params: Value) -> Result<Value, Value> {
         rpc(&self.node.rpc_url(), method, params).await
+    }
+
+    /// One JSON-RPC call that must be refused: the error's code and message.
+    pub(crate) async fn refused(&self, method: &'static str, params: Value) -> (i64, String) {
+        let error = self.rpc(method, params).await.unwrap_err();
+        (error["code"].as_i64().unwrap(), error["message"].as_str().unwrap().to_owned())
+    }
+
+    /// Sends `tx` from development account 0 and makes a block: the transaction's hash.
+    pub(crate) async fn mine(&self, tx: TxEip1559) -> B256 {
+        let hash = self.send(&sign(&signer(0), tx)).await.unwrap();
+        self.node.mine_block().await.unwrap();
+        hash
     }
 
     /// Sends signed bytes; the error message if they are refused.
@@ -114,4 +155,14 @@ pub(crate) fn transfer(nonce: u64, to: Address, value: U256) -> TxEip1559 {
 pub(crate) fn sign(signer: &PrivateKeySigner, mut tx: TxEip1559) -> Vec<u8> {
     let signature = signer.sign_transaction_sync(&mut tx).unwrap();
     alloy_consensus::TxEnvelope::from(tx.into_signed(signature)).encoded_2718()
+}
+
+/// A call from development account 0 to `to` that pays well enough for any test.
+pub(crate) fn call_tx(nonce: u64, to: Address, input: impl Into<Bytes>) -> TxEip1559 {
+    TxEip1559 { gas_limit: 200_000, input: input.into(), ..transfer(nonce, to, U256::ZERO) }
+}
+
+/// A quantity of JSON-RPC.
+pub(crate) fn number(value: &Value) -> u64 {
+    u64::from_str_radix(&value.as_str().unwrap()[2..], 16).unwrap()
 }

@@ -43,53 +43,52 @@ pub(crate) fn changes<D>(db: &CacheDB<D>) -> StateDiff {
 
 #[cfg(test)]
 mod tests {
-    use alloy_primitives::{Address, Bytes, U256};
-    use revm::{bytecode::Bytecode, state::AccountInfo};
+    use alloy_primitives::{Address, Bytes, U256, keccak256};
+    use revm::{database::EmptyDB, state::AccountInfo};
 
     use super::*;
-    use crate::{
-        Genesis,
-        state::{Account, BlockHashes},
-    };
 
     #[test]
-    fn the_roots_are_those_of_the_state_with_the_changes() {
-        let mut state = Genesis::devnet().state();
-        let (rich, fresh) = (crate::dev_accounts()[0], Address::repeat_byte(9));
-        let view = StateView { state: state.clone(), hashes: BlockHashes::default() };
-        let mut db = CacheDB::new(view);
-        let Ok(_) = db.load_account(crate::dev_accounts()[1]);
-        assert_eq!(roots_with(&db).state, state.root(), "reading changes nothing");
-
+    fn what_was_written_is_a_change_and_what_was_read_is_not() {
+        let [read, funded, contract, empty] = [1, 2, 3, 4].map(Address::repeat_byte);
         let code = Bytes::from_static(&[0x60, 0x01]);
         let info = AccountInfo {
             nonce: 1,
             code: Some(Bytecode::new_legacy(code.clone())),
-            code_hash: alloy_primitives::keccak256(&code),
+            code_hash: keccak256(&code),
             ..AccountInfo::default()
         };
-        for (address, info) in [
-            (fresh, info.clone()),
-            (MESSAGE_PASSER, info),
-            (rich, AccountInfo::from_balance(U256::from(5))),
-            // Empty, so not there (EIP-161).
-            (Address::repeat_byte(8), AccountInfo::default()),
+        let mut db = CacheDB::new(EmptyDB::new());
+        db.insert_account_info(read, AccountInfo::from_balance(U256::from(9)));
+        for (address, info, state) in [
+            (funded, AccountInfo::from_balance(U256::from(5)), AccountState::Touched),
+            (contract, info, AccountState::StorageCleared),
+            (empty, AccountInfo::default(), AccountState::Touched),
         ] {
             db.insert_account_info(address, info);
             let Ok(account) = db.load_account(address);
-            account.account_state = AccountState::Touched;
+            account.account_state = state;
         }
-        for address in [fresh, MESSAGE_PASSER] {
-            let Ok(()) = db.insert_account_storage(address, U256::from(1), U256::from(2));
-            let Ok(()) = db.insert_account_storage(address, U256::from(3), U256::ZERO);
-            let mut account = Account::new(1, U256::ZERO);
-            account.set_code(code.clone());
-            account.set_storage(U256::from(1), U256::from(2));
-            state.set_account(address, account);
-        }
-        state.set_account(rich, Account::new(0, U256::from(5)));
-        let roots = roots_with(&db);
-        assert_eq!(roots.state, state.root());
-        assert_eq!(roots.withdrawals, state.storage_root(MESSAGE_PASSER));
+        let Ok(()) = db.insert_account_storage(contract, U256::from(1), U256::from(2));
+
+        let mut accounts = changes(&db).accounts;
+        accounts.sort_unstable_by_key(|change| change.address);
+        let funded = AccountDiff {
+            deleted: false,
+            balance: U256::from(5),
+            storage_cleared: false,
+            ..AccountDiff::deleted(funded)
+        };
+        let contract = AccountDiff {
+            deleted: false,
+            nonce: 1,
+            code: vec![code],
+            storage: vec![SlotDiff { slot: U256::from(1), value: U256::from(2) }],
+            ..AccountDiff::deleted(contract)
+        };
+        // The last one is empty, so not there (EIP-161).
+        let codeless = |change: &AccountDiff| AccountDiff { code: Vec::new(), ..change.clone() };
+        assert_eq!(codeless(&accounts[0]), funded);
+        assert_eq!(accounts[1..], [contract, AccountDiff::deleted(empty)]);
     }
 }

@@ -14,17 +14,23 @@ use super::{
 };
 use crate::execution::{Deadline, Guard, Recorded};
 
+/// A tracer under the limits of the node.
+pub(super) struct Tracer {
+    pub(super) guard: Guard<DebugInspector>,
+    /// Whether the prestate shows accounts that were empty (`includeEmpty`).
+    pub(super) keeps_empty: bool,
+}
+
 /// The tracer that `options` name, under the limits of the node.
 ///
 /// Errors: -32602 if there is no such tracer or its configuration is wrong.
-pub(super) fn guarded(
-    context: &Context,
-    options: GethDebugTracingOptions,
-) -> RpcResult<Guard<DebugInspector>> {
+pub(super) fn chosen(context: &Context, options: GethDebugTracingOptions) -> RpcResult<Tracer> {
     let deadline = deadline(context, options.timeout.as_deref())?;
     let recorded = recorded(&options)?;
+    let keeps_empty = options.tracer_config.0["includeEmpty"] == true;
     let inspector = DebugInspector::new(options).map_err(refused)?;
-    Ok(Guard::recording(inspector, deadline, recorded, TRACE_BYTES_MAX))
+    let guard = Guard::recording(inspector, deadline, recorded, TRACE_BYTES_MAX);
+    Ok(Tracer { guard, keeps_empty })
 }
 
 fn refused(error: DebugInspectorError) -> jsonrpsee::types::ErrorObjectOwned {

@@ -5,7 +5,7 @@ use alloy_primitives::{Bytes, TxKind, U64, U256};
 use alloy_rpc_types_eth::{
     AccessListResult, BlockOverrides, TransactionRequest, state::StateOverride,
 };
-use jsonrpsee::{RpcModule, core::RegisterMethodError};
+use jsonrpsee::{RpcModule, core::RegisterMethodError, types::ParamsSequence};
 use revm::database::CacheDB;
 use revm_inspectors::access_list::AccessListInspector;
 
@@ -13,6 +13,7 @@ use super::{
     context::Context,
     error::{self, RpcResult, refused, stopped},
     limits::ACCESS_LIST_TRIES_MAX,
+    object::Object,
     overrides,
     request::{environment, gas_price},
 };
@@ -30,26 +31,33 @@ pub(super) struct Overrides {
     pub(super) block: Option<BlockOverrides>,
 }
 
+impl Overrides {
+    /// The next two parameters, both optional: the state's, then the block's.
+    fn next(params: &mut ParamsSequence<'_>) -> RpcResult<Self> {
+        let state = params.optional_next()?;
+        let block: Option<Object<_>> = params.optional_next()?;
+        Ok(Self { state, block: block.map(|Object(block)| block) })
+    }
+}
+
 pub(super) fn register(module: &mut RpcModule<Context>) -> Result<(), RegisterMethodError> {
     module.register_blocking_method("eth_call", |params, context, _| {
         let mut params = params.sequence();
-        let request: TransactionRequest = params.next()?;
+        let Object(request): Object<TransactionRequest> = params.next()?;
         let id = params.optional_next()?;
-        let overrides =
-            Overrides { state: params.optional_next()?, block: params.optional_next()? };
+        let overrides = Overrides::next(&mut params)?;
         call(&context, &request, id, overrides)
     })?;
     module.register_blocking_method("eth_estimateGas", |params, context, _| {
         let mut params = params.sequence();
-        let request: TransactionRequest = params.next()?;
+        let Object(request): Object<TransactionRequest> = params.next()?;
         let id = params.optional_next()?;
-        let overrides =
-            Overrides { state: params.optional_next()?, block: params.optional_next()? };
+        let overrides = Overrides::next(&mut params)?;
         estimate(&context, &request, id, overrides)
     })?;
     module.register_blocking_method("eth_createAccessList", |params, context, _| {
         let mut params = params.sequence();
-        let request: TransactionRequest = params.next()?;
+        let Object(request): Object<TransactionRequest> = params.next()?;
         let id = params.optional_next()?;
         let overrides = Overrides { state: params.optional_next()?, block: None };
         access_list(&context, request, id, overrides)

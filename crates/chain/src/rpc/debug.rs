@@ -7,14 +7,16 @@ use alloy_op_evm::OpTx;
 use alloy_primitives::B256;
 use alloy_rpc_types_eth::TransactionRequest;
 use alloy_rpc_types_trace::geth::{
-    GethDebugTracingCallOptions, GethDebugTracingOptions, GethTrace, TraceResult,
+    GethDebugTracingCallOptions, GethDebugTracingOptions, GethTrace, PreStateFrame, TraceResult,
 };
-use jsonrpsee::{RpcModule, core::RegisterMethodError};
+use jsonrpsee::{RpcModule, core::RegisterMethodError, types::ParamsSequence};
 use revm::{
+    DatabaseRef,
     context::{BlockEnv, result::ResultAndState},
     inspector::NoOpInspector,
 };
-use revm_inspectors::tracing::{DebugInspector, TransactionContext};
+use revm_inspectors::tracing::TransactionContext;
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::{
@@ -22,9 +24,10 @@ use super::{
     call::{self, Overrides},
     context::{Context, unknown_block},
     error::{RpcResult, internal, invalid, refused, stopped},
+    object::Object,
     output, overrides,
     request::environment,
-    tracer,
+    tracer::{self, Tracer},
 };
 use crate::execution::{
     Guard, Refusal, Replay, Scratch, SealedBlock, precompiles, relax_for_calls, transact,
@@ -34,26 +37,32 @@ use crate::execution::{
 pub(super) fn register(module: &mut RpcModule<Context>) -> Result<(), RegisterMethodError> {
     module.register_blocking_method("debug_traceTransaction", |params, context, _| {
         let mut params = params.sequence();
-        let (hash, options) = (params.next()?, params.optional_next()?);
-        trace_transaction(&context, hash, options.unwrap_or_default())
+        let hash = params.next()?;
+        trace_transaction(&context, hash, options(&mut params)?)
     })?;
     module.register_blocking_method("debug_traceBlockByNumber", |params, context, _| {
         let mut params = params.sequence();
-        let (tag, options): (BlockNumberOrTag, _) = (params.next()?, params.optional_next()?);
-        trace_block(&context, tag.into(), options.unwrap_or_default())
+        let tag: BlockNumberOrTag = params.next()?;
+        trace_block(&context, tag.into(), options(&mut params)?)
     })?;
     module.register_blocking_method("debug_traceBlockByHash", |params, context, _| {
         let mut params = params.sequence();
-        let (hash, options): (B256, _) = (params.next()?, params.optional_next()?);
-        trace_block(&context, hash.into(), options.unwrap_or_default())
+        let hash: B256 = params.next()?;
+        trace_block(&context, hash.into(), options(&mut params)?)
     })?;
     module.register_blocking_method("debug_traceCall", |params, context, _| {
         let mut params = params.sequence();
-        let request: TransactionRequest = params.next()?;
-        let (id, options) = (params.optional_next()?, params.optional_next()?);
-        trace_call(&context, request, id, options.unwrap_or_default())
+        let Object(request): Object<TransactionRequest> = params.next()?;
+        let id = params.optional_next()?;
+        trace_call(&context, request, id, options(&mut params)?)
     })?;
     Ok(())
+}
+
+/// The next parameter: how to trace, the instruction log unless told otherwise.
+fn options<T: DeserializeOwned + Default>(params: &mut ParamsSequence<'_>) -> RpcResult<T> {
+    let given: Option<Object<T>> = params.optional_next()?;
+    Ok(given.map(|Object(options)| options).unwrap_or_default())
 }
 
 /// `block`, about to be executed again on its parent's state.
@@ -81,13 +90,13 @@ fn trace_transaction(
     options: GethDebugTracingOptions,
 ) -> RpcResult<Box<RawValue>> {
     let _permit = context.trace_permit()?;
-    let mut guard = tracer::guarded(context, options)?;
+    let mut tracer = tracer::chosen(context, options)?;
     let (block, index) =
         blocks::find(context, hash)?.ok_or_else(|| refused("transaction not found"))?;
     let mut replay = replay(context, &block)?;
     let mut before = Guard::new(NoOpInspector, context.deadline());
     replay.advance_to(index, &mut before).map_err(not_replayed)?;
-    let (trace, _) = trace_next(&mut replay, &block, &mut guard)?;
+    let (trace, _) = trace_next(&mut replay, &block, &mut tracer)?;
     output::json(&trace)
 }
 
@@ -97,15 +106,15 @@ fn trace_block(
     options: GethDebugTracingOptions,
 ) -> RpcResult<Box<RawValue>> {
     let _permit = context.trace_permit()?;
-    let mut guard = tracer::guarded(context, options)?;
+    let mut tracer = tracer::chosen(context, options)?;
     let block = context.block(id)?.ok_or_else(unknown_block)?;
     let mut replay = replay(context, &block)?;
     let mut traces = Vec::with_capacity(block.txs.len());
     while let Some((tx, _)) = replay.next() {
         let tx_hash = Some(tx.inner().tx_hash());
-        let (result, outcome) = trace_next(&mut replay, &block, &mut guard)?;
+        let (result, outcome) = trace_next(&mut replay, &block, &mut tracer)?;
         replay.commit(outcome.state);
-        guard.inner.fuse().map_err(internal)?;
+        tracer.guard.inner.fuse().map_err(internal)?;
         traces.push(TraceResult::Success { result, tx_hash });
     }
     output::json(&traces)
@@ -114,35 +123,45 @@ fn trace_block(
 fn trace_next(
     replay: &mut Replay<'_>,
     block: &SealedBlock,
-    guard: &mut Guard<DebugInspector>,
+    tracer: &mut Tracer,
 ) -> RpcResult<(GethTrace, Outcome)> {
     let (tx, env) = replay.next().ok_or_else(|| internal("the block has no such transaction"))?;
-    let outcome = replay.execute(env.clone(), guard).map_err(not_replayed)?;
+    let outcome = replay.execute(env.clone(), &mut tracer.guard).map_err(not_replayed)?;
     let place = TransactionContext {
         block_hash: Some(block.hash),
         tx_index: Some(replay.index()),
         tx_hash: Some(tx.inner().tx_hash()),
     };
     let block_env = replay.env.block_env.clone();
-    let trace = result(guard, Some(place), &env, &block_env, &outcome, &mut replay.db)?;
+    let trace = result(tracer, Some(place), &env, &block_env, &outcome, &mut replay.db)?;
     Ok((trace, outcome))
 }
 
 type Outcome = ResultAndState<op_revm::OpHaltReason>;
 
 fn result(
-    guard: &mut Guard<DebugInspector>,
+    tracer: &mut Tracer,
     place: Option<TransactionContext>,
     tx: &OpTx,
     block: &BlockEnv,
     outcome: &Outcome,
     db: &mut Scratch,
 ) -> RpcResult<GethTrace> {
-    guard
-        .inner
-        .get_result(place, tx, block, outcome, db)
-        .map(tracer::as_geth)
-        .map_err(|error| refused(error.to_string()))
+    let result = tracer.guard.inner.get_result(place, tx, block, outcome, db);
+    let mut trace = result.map_err(|error| refused(error.to_string()))?;
+    if let GethTrace::PreStateTracer(state) = &mut trace
+        && !tracer.keeps_empty
+    {
+        let before = match state {
+            PreStateFrame::Default(before) => &mut before.0,
+            PreStateFrame::Diff(diff) => &mut diff.pre,
+        };
+        // What was not there before is not shown, as in geth.
+        let was_there =
+            |address| db.basic_ref(address).ok().flatten().is_some_and(|info| !info.is_empty());
+        before.retain(|address, _| was_there(*address));
+    }
+    Ok(trace)
 }
 
 fn trace_call(
@@ -152,7 +171,7 @@ fn trace_call(
     options: GethDebugTracingCallOptions,
 ) -> RpcResult<Box<RawValue>> {
     let _permit = context.trace_permit()?;
-    let mut guard = tracer::guarded(context, options.tracing_options)?;
+    let mut tracer = tracer::chosen(context, options.tracing_options)?;
     let (block, state) = context.at(id)?;
     let wanted = Overrides { state: options.state_overrides, block: options.block_overrides };
     let tx =
@@ -166,14 +185,14 @@ fn trace_call(
     };
     let tx = unenveloped(tx);
     let outcome =
-        transact(&mut db, &env, &changes, tx.clone(), &mut guard).map_err(
-            |refusal| match refusal {
+        transact(&mut db, &env, &changes, tx.clone(), &mut tracer.guard).map_err(|refusal| {
+            match refusal {
                 Refusal::Exceeded(exceeded) => stopped(exceeded),
                 Refusal::Invalid(error) => refused(error),
                 Refusal::Other(reason) => refused(reason),
-            },
-        )?;
-    output::json(&result(&mut guard, None, &tx, &env.block_env, &outcome, &mut db)?)
+            }
+        })?;
+    output::json(&result(&mut tracer, None, &tx, &env.block_env, &outcome, &mut db)?)
 }
 
 type Prepared =

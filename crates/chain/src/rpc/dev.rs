@@ -196,7 +196,7 @@ async fn ask(context: &Context, command: impl FnOnce(Done) -> Command) -> RpcRes
     let (done, answer) = oneshot::channel();
     let stopped = || refused("the node is stopping");
     context.commands.send(command(done)).map_err(|_| stopped())?;
-    answer.await.map_err(|_| stopped())?.map_err(internal)
+    answer.await.map_err(|_| stopped())?.map_err(refused)
 }
 
 /// Fills in what the request leaves open, signs it if the sender is a development account, and sends

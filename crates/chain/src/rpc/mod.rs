@@ -21,6 +21,7 @@ mod limits;
 mod logs;
 mod measured;
 mod node_info;
+mod object;
 mod optimism;
 mod origins;
 mod output;

@@ -15,6 +15,7 @@ use super::{
     debug::{not_replayed, replay},
     error::{RpcResult, internal, invalid, limit},
     limits::{TRACE_BLOCKS_MAX, TRACE_BYTES_MAX},
+    object::Object,
     output,
 };
 use crate::execution::{Guard, Recorded, SealedBlock};
@@ -51,7 +52,8 @@ pub(super) fn register(module: &mut RpcModule<Context>) -> Result<(), RegisterMe
         traces.iter().find(is_at).map(output::json).transpose()
     })?;
     module.register_blocking_method("trace_filter", |params, context, _| {
-        filter(&context, &params.sequence().next()?)
+        let Object(wanted): Object<TraceFilter> = params.sequence().next()?;
+        filter(&context, &wanted)
     })?;
     Ok(())
 }

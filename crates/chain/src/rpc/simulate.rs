@@ -30,6 +30,7 @@ use super::{
     convert::{self, Detail, RpcBlock},
     error::{RpcResult, aborted, error, internal, invalid, revert_message, stopped},
     limits::{SIMULATED_BLOCKS_MAX, SIMULATED_CALLS_MAX, TRACE_BYTES_MAX},
+    object::Object,
     output, overrides,
     request::environment,
 };
@@ -67,7 +68,7 @@ const BLOCK_TIME_S: u64 = 1;
 pub(super) fn register(module: &mut RpcModule<Context>) -> Result<(), RegisterMethodError> {
     module.register_blocking_method("eth_simulateV1", |params, context, _| {
         let mut params = params.sequence();
-        let payload: SimulatePayload = params.next()?;
+        let Object(payload): Object<SimulatePayload> = params.next()?;
         simulate(&context, payload, params.optional_next()?)
     })?;
     Ok(())

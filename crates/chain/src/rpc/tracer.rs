@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use alloy_rpc_types_trace::geth::{
-    GethDebugBuiltInTracerType as BuiltIn, GethDebugTracerType, GethDebugTracingOptions, GethTrace,
-    PreStateFrame,
+    GethDebugBuiltInTracerType as BuiltIn, GethDebugTracerType, GethDebugTracingOptions,
 };
 use revm_inspectors::tracing::{DebugInspector, DebugInspectorError};
 
@@ -15,30 +14,23 @@ use super::{
 };
 use crate::execution::{Deadline, Guard, Recorded};
 
+/// A tracer under the limits of the node.
+pub(super) struct Tracer {
+    pub(super) guard: Guard<DebugInspector>,
+    /// Whether the prestate shows accounts that were empty (`includeEmpty`).
+    pub(super) keeps_empty: bool,
+}
+
 /// The tracer that `options` name, under the limits of the node.
 ///
 /// Errors: -32602 if there is no such tracer or its configuration is wrong.
-pub(super) fn guarded(
-    context: &Context,
-    options: GethDebugTracingOptions,
-) -> RpcResult<Guard<DebugInspector>> {
+pub(super) fn chosen(context: &Context, options: GethDebugTracingOptions) -> RpcResult<Tracer> {
     let deadline = deadline(context, options.timeout.as_deref())?;
     let recorded = recorded(&options)?;
+    let keeps_empty = options.tracer_config.0["includeEmpty"] == true;
     let inspector = DebugInspector::new(options).map_err(refused)?;
-    Ok(Guard::recording(inspector, deadline, recorded, TRACE_BYTES_MAX))
-}
-
-/// The trace as geth shapes it: an account that was not there before is not among what was.
-pub(super) fn as_geth(mut trace: GethTrace) -> GethTrace {
-    if let GethTrace::PreStateTracer(PreStateFrame::Diff(diff)) = &mut trace {
-        diff.pre.retain(|_, before| {
-            before.balance.is_some_and(|balance| !balance.is_zero())
-                || before.nonce.is_some_and(|nonce| nonce > 0)
-                || before.code.as_ref().is_some_and(|code| !code.is_empty())
-                || !before.storage.is_empty()
-        });
-    }
-    trace
+    let guard = Guard::recording(inspector, deadline, recorded, TRACE_BYTES_MAX);
+    Ok(Tracer { guard, keeps_empty })
 }
 
 fn refused(error: DebugInspectorError) -> jsonrpsee::types::ErrorObjectOwned {

@@ -179,7 +179,8 @@ async fn contradictory_requests_are_refused() {
         json!([{ "to": KEPT }, "latest", { KEPT.to_string(): { "state": {}, "stateDiff": {} } }]),
         json!([{ "to": KEPT }, "latest", {}, { "baseFeePerGas": "0x10000000000000000" }]),
         json!([{ "to": KEPT }, "latest", "overrides"]),
-        json!([{ "to": KEPT }, "latest", {}, 7]),
+        json!([{ "to": KEPT }, "latest", {}, []]),
+        json!([[]]),
     ];
     for params in cases {
         for method in ["eth_call", "eth_estimateGas"] {

@@ -246,7 +246,7 @@ impl Arena {
             }
             match &self.get(id).kind {
                 Kind::Leaf { value: Value::Account(account), .. } => left.extend(account.storage),
-                Kind::Leaf { value: Value::Slot(_), .. } => {}
+                Kind::Leaf { .. } => {}
                 Kind::Extension { child, .. } => left.push(*child),
                 Kind::Branch { children, .. } => left.extend(children.iter().flatten()),
             }

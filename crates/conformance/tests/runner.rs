@@ -1,5 +1,7 @@
 //! The runner on small fixtures written by hand in the official formats.
 
+#![allow(clippy::unwrap_used)]
+
 use std::{fs, path::Path};
 
 use alloy_consensus::{

@@ -72,7 +72,7 @@ pub(crate) fn measure(
     samples: &[Vec<SignedTx>],
     watch: &Watch,
 ) -> Result<Latency> {
-    let has_sync = knows_sync(addr);
+    let (has_sync, has_pending) = (knows_sync(addr), knows_pending(addr));
     let samples_taken = Mutex::new(Vec::new());
     let lost = Mutex::new(0u64);
     let refused = Mutex::new(BTreeMap::new());
@@ -105,7 +105,7 @@ pub(crate) fn measure(
                             break;
                         }
                         thread::sleep(due.saturating_duration_since(Instant::now()));
-                        match sample(addr, tx, has_sync && slot % 2 == 1) {
+                        match sample(addr, tx, has_sync && slot % 2 == 1, has_pending) {
                             Some(sample) => push(samples_taken, sample),
                             None => *lost.lock().unwrap_or_else(PoisonError::into_inner) += 1,
                         }
@@ -179,7 +179,19 @@ fn knows_sync(addr: SocketAddr) -> bool {
     })
 }
 
-fn sample(addr: SocketAddr, tx: &SignedTx, through_sync: bool) -> Option<Sample> {
+/// Whether a receipt can be asked for in the block that is being made.
+fn knows_pending(addr: SocketAddr) -> bool {
+    let nobody = format!("0x{}", "0".repeat(64));
+    let answer = Client::new(addr).call("eth_getTransactionReceipt", json!([nobody, "pending"]));
+    answer.is_ok_and(|receipt: Value| receipt.is_null())
+}
+
+fn sample(
+    addr: SocketAddr,
+    tx: &SignedTx,
+    through_sync: bool,
+    has_pending: bool,
+) -> Option<Sample> {
     let mut client = Client::new(addr);
     // So that the time to open a connection is not part of the sample.
     client.call("eth_chainId", json!([])).ok()?;
@@ -192,8 +204,9 @@ fn sample(addr: SocketAddr, tx: &SignedTx, through_sync: bool) -> Option<Sample>
         return Some(Sample { sent, through_sync, answered, block });
     }
     client.call("eth_sendRawTransaction", json!([raw])).ok()?;
+    let asked = if has_pending { json!([tx.hash, "pending"]) } else { json!([tx.hash]) };
     loop {
-        let receipt: Value = client.call("eth_getTransactionReceipt", json!([tx.hash])).ok()?;
+        let receipt: Value = client.call("eth_getTransactionReceipt", asked.clone()).ok()?;
         let answered = Instant::now();
         if let Some(block) = quantity(&receipt["blockNumber"]) {
             return Some(Sample { sent, through_sync, answered, block });

@@ -34,7 +34,7 @@ mod watch;
 mod workload;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     fmt::Write as _,
     fs,
     io::Write as _,
@@ -137,9 +137,8 @@ fn genesis_files(
 ) -> Result<BTreeMap<u64, GenesisFiles>> {
     let mut files = BTreeMap::new();
     for case in cases {
-        if !files.contains_key(&case.residents) {
-            let written = GenesisFiles::write(places.scratch, &senders.all(), case.residents)?;
-            files.insert(case.residents, written);
+        if let Entry::Vacant(entry) = files.entry(case.residents) {
+            entry.insert(GenesisFiles::write(places.scratch, &senders.all(), case.residents)?);
         }
     }
     Ok(files)

@@ -1,8 +1,8 @@
 //! Compares our node with anvil and Hardhat under one load; see `README.md`.
 //!
 //! Starts each node as a process of its own, on loopback and on a fresh state, sends it the same signed
-//! transactions, and prints what came of it. Measures from outside only: nothing of a node is linked
-//! in but the shape of our genesis.
+//! transactions, and prints what came of it. Measures from outside only, through JSON-RPC and what the
+//! system says about a process.
 //!
 //! ```text
 //! plan ─▶ nodes ─▶ workload (contracts, signed load) ─▶ drive ─▶ latency ─▶ report
@@ -28,6 +28,7 @@ mod profile;
 mod report;
 mod results_file;
 mod rpc;
+mod serve;
 mod statistics;
 mod wait;
 mod watch;
@@ -39,7 +40,6 @@ use std::{
     fs,
     io::Write as _,
     path::{Path, PathBuf},
-    process::Command,
     time::{Duration, Instant},
 };
 
@@ -52,8 +52,15 @@ use nodes::{Kind, Node};
 use options::Options;
 use plan::Case;
 use report::Row;
+use serve::{SERVE, serve};
 
 fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [first, data_dir, port, genesis] = arguments.as_slice()
+        && first == SERVE
+    {
+        return serve(data_dir, port, genesis);
+    }
     let options = Options::parse();
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let scratch = scratch_folder()?;
@@ -187,8 +194,8 @@ fn chosen_nodes(options: &Options) -> Result<Vec<Node>> {
         nodes.push(Node { name: name.to_owned(), kind: Kind::Ours(command.to_owned()) });
     }
     if nodes.is_empty() && !options.without.iter().any(|name| name == "openledger") {
-        let devnode = build_devnode()?;
-        let command = format!("{} {{data_dir}} {{port}} {{genesis}}", devnode.display());
+        let program = std::env::current_exe()?;
+        let command = format!("{} {SERVE} {{data_dir}} {{port}} {{genesis}}", program.display());
         nodes.push(Node { name: "openledger".to_owned(), kind: Kind::Ours(command) });
     }
     nodes.push(Node { name: "anvil".to_owned(), kind: Kind::Anvil });
@@ -196,17 +203,6 @@ fn chosen_nodes(options: &Options) -> Result<Vec<Node>> {
     nodes.retain(|node| !options.without.contains(&node.name));
     ensure!(!nodes.is_empty(), "--without leaves no node");
     Ok(nodes)
-}
-
-fn build_devnode() -> Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
-        .args(["build", "--release", "-p", "openledger-chain", "--example", "devnode"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .status()
-        .wrap_err("cannot start cargo")?;
-    ensure!(status.success(), "the node could not be built");
-    Ok(target_folder()?.join("examples").join("devnode"))
 }
 
 /// The folder that this program was built into.

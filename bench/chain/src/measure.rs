@@ -22,8 +22,6 @@ use crate::{
     workload::{self, Prepared, Workload},
 };
 
-/// A node that includes nothing more for this long has stopped doing so.
-const PATIENCE: Duration = Duration::from_secs(15);
 /// Included transactions whose receipts are looked at.
 const CHECKED: usize = 200;
 
@@ -126,7 +124,7 @@ pub(crate) fn run(
     let begun = Instant::now();
     let sent = drive::closed_loop(running.addr, &requests, shape.connections, amount.time, &watch);
     let own_cpu_after = process::cpu_time(std::process::id())?;
-    let last = watch.wait_for(sent.accepted, PATIENCE);
+    let last = watch.wait_for(sent.accepted, || process::cpu_time(running.pid()))?;
     let (node_cpu_after, _) = cpu(running)?;
     drop(requests);
 

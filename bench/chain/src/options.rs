@@ -23,7 +23,7 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) json: Option<PathBuf>,
     /// A node of ours as NAME=COMMAND with {data_dir}, {port} and {genesis}; may be given several times,
-    /// to compare two builds. Default: the example `devnode`, built on the way.
+    /// to compare two builds. Default: this program, which can be our node.
     #[arg(long = "node", value_name = "NAME=COMMAND")]
     pub(crate) nodes: Vec<String>,
     /// Leaves out a node by its name; may be given several times.

@@ -19,6 +19,13 @@ use crate::rpc::{Client, quantity};
 /// Pause between two looks at the head: what inclusion times are exact to.
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// A node that includes nothing more for this long, and does not work on it either, has stopped.
+const IDLE_MAX: Duration = Duration::from_secs(15);
+/// A node that works but includes nothing for this long is stuck.
+const STUCK_MAX: Duration = Duration::from_secs(90);
+/// Processor time that counts as work: more than keeping a clock and answering the watch takes.
+const WORK: Duration = Duration::from_secs(1);
+
 /// A block that became visible.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seen {
@@ -75,20 +82,30 @@ impl Watch {
         self.shared.blocks.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Waits until `count` transactions are included, or nothing moves for `patience`. Returns when
-    /// the last of them became visible.
-    pub(crate) fn wait_for(&self, count: u64, patience: Duration) -> Option<Instant> {
-        let (mut moved, mut before) = (Instant::now(), self.included());
-        loop {
-            let included = self.included();
-            if included >= count || moved.elapsed() > patience {
-                return self.blocks().iter().rev().find(|seen| seen.txs > 0).map(|seen| seen.at);
+    /// Waits until `count` transactions are included or the node gives up: for `IDLE_MAX` nothing is
+    /// included while it does not work either, or for `STUCK_MAX` nothing is included at all. `work`
+    /// tells the node's processor time. Returns when the last transaction became visible.
+    pub(crate) fn wait_for(
+        &self,
+        count: u64,
+        work: impl Fn() -> Result<Duration>,
+    ) -> Result<Option<Instant>> {
+        let (mut included, mut worked) = (self.included(), work()?);
+        let (mut moved, mut active) = (Instant::now(), Instant::now());
+        while self.included() < count {
+            let (included_now, worked_now) = (self.included(), work()?);
+            if included_now != included {
+                (included, moved, active) = (included_now, Instant::now(), Instant::now());
             }
-            if included != before {
-                (moved, before) = (Instant::now(), included);
+            if worked_now > worked + WORK {
+                (worked, active) = (worked_now, Instant::now());
+            }
+            if active.elapsed() > IDLE_MAX || moved.elapsed() > STUCK_MAX {
+                break;
             }
             thread::sleep(PAUSE);
         }
+        Ok(self.blocks().iter().rev().find(|seen| seen.txs > 0).map(|seen| seen.at))
     }
 }
 

@@ -73,7 +73,9 @@ impl Snapshots {
     ) -> Self {
         let head = chain.head().number();
         let last = snapshot::list(&data_dir).into_iter().rfind(|number| *number <= head);
-        Self { chain, data_dir, every_blocks: every_blocks.max(1), last: last.unwrap_or(0), stop }
+        let last = last.unwrap_or(0);
+        chain.metrics.snapshot(last);
+        Self { chain, data_dir, every_blocks: every_blocks.max(1), last, stop }
     }
 
     fn run(mut self) {
@@ -102,9 +104,12 @@ impl Snapshots {
         };
         let started = Instant::now();
         match snapshot::write(&self.data_dir, self.chain.genesis_hash, &head, &state) {
-            Ok(bytes) => tracing::info!(
-                block = head.number, bytes, elapsed = ?started.elapsed(), "a snapshot is written"
-            ),
+            Ok(bytes) => {
+                self.chain.metrics.snapshot(head.number);
+                tracing::info!(
+                    block = head.number, bytes, elapsed = ?started.elapsed(), "a snapshot is written"
+                );
+            }
             Err(error) => tracing::warn!(%error, block = head.number, "no snapshot was written"),
         }
     }

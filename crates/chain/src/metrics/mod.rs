@@ -57,6 +57,7 @@ pub(crate) struct Metrics {
     connections: Gauge,
     subscriptions: Gauge,
     block_log: Number,
+    snapshot: Number,
     looked_up: LookedUp,
     registry: Registry,
 }
@@ -67,6 +68,7 @@ struct LookedUp {
     number: Number,
     timestamp: Number,
     age: Gauge<f64, AtomicU64>,
+    behind_snapshot: Number,
     pending: Number,
     queued: Number,
     pool: Number,
@@ -98,6 +100,7 @@ impl Default for Metrics {
             connections: plain(own, "rpc_connections", "Open connections to the RPC server"),
             subscriptions: plain(own, "rpc_subscriptions", "Open subscriptions"),
             block_log: with_unit(own, "block_log", "Size of the block log", Unit::Bytes),
+            snapshot: plain(own, "snapshot_block", "Block of the latest snapshot of the state"),
             looked_up: LookedUp {
                 number: plain(own, "head_block", "Number of the latest block"),
                 timestamp: with_unit(
@@ -107,6 +110,11 @@ impl Default for Metrics {
                     Unit::Seconds,
                 ),
                 age: with_unit(own, "head_age", "Wall clock minus that time", Unit::Seconds),
+                behind_snapshot: plain(
+                    own,
+                    "snapshot_age_blocks",
+                    "Blocks since that snapshot, which a start replays",
+                ),
                 pending: plain(own, "pool_pending", "Waiting transactions that can run now"),
                 queued: plain(own, "pool_queued", "Transactions that wait for an earlier nonce"),
                 pool: with_unit(
@@ -159,6 +167,11 @@ impl Metrics {
         self.block_log.set(log_bytes);
     }
 
+    /// The latest snapshot holds the state after this block; 0 if there is none but the genesis.
+    pub(crate) fn snapshot(&self, block: u64) {
+        self.snapshot.set(block);
+    }
+
     /// Somebody sent transactions.
     pub(crate) fn txs_received(&self, count: usize) {
         self.received.inc_by(count as u64);
@@ -187,7 +200,7 @@ impl Metrics {
     /// The text that Prometheus reads (OpenMetrics 1.0). `chain` is absent until it is read back.
     fn text(&self, chain: Option<&Chain>, now: Duration) -> String {
         if let Some(chain) = chain {
-            self.looked_up.read(chain, now);
+            self.looked_up.read(chain, now, self.snapshot.get());
         }
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("a string takes everything");
@@ -196,9 +209,10 @@ impl Metrics {
 }
 
 impl LookedUp {
-    fn read(&self, chain: &Chain, now: Duration) {
+    fn read(&self, chain: &Chain, now: Duration, snapshot: u64) {
         let head = chain.head();
         self.number.set(head.number());
+        self.behind_snapshot.set(head.number().saturating_sub(snapshot));
         self.timestamp.set(head.header.timestamp);
         self.age.set(age(now, head.header.timestamp).as_secs_f64());
         let (counts, bytes) = {

@@ -163,15 +163,23 @@ impl Genesis {
 
     /// The state of block 0, which is to remember as much of the past as `limits` say.
     pub(crate) fn world(&self, limits: HistoryLimits) -> Arc<World> {
+        Self::world_of(&self.alloc, limits)
+    }
+
+    /// The state of a block 0 with these accounts.
+    pub(crate) fn world_of(
+        alloc: &BTreeMap<Address, GenesisAccount>,
+        limits: HistoryLimits,
+    ) -> Arc<World> {
         let restore = Restore::new(0, limits);
-        let accounts = self.alloc.iter().map(|(address, account)| PlainAccount {
+        let accounts = alloc.iter().map(|(address, account)| PlainAccount {
             address: *address,
             nonce: account.nonce,
             balance: account.balance,
             code_hash: restore.code(&account.code),
         });
         restore.accounts(&accounts.collect::<Vec<_>>());
-        let with_storage = self.alloc.iter().filter(|(_, account)| !account.storage.is_empty());
+        let with_storage = alloc.iter().filter(|(_, account)| !account.storage.is_empty());
         restore.storage(with_storage.map(|(address, account)| {
             let set = account.storage.iter().filter(|(_, value)| !value.is_zero());
             let set =

@@ -19,6 +19,9 @@ struct Arguments {
     /// Only these suites: trie, rlp, transactions, difficulty, state, blockchain, rpc.
     #[arg(long)]
     suite: Vec<Suite>,
+    /// Known failures to expect in place of those of `expected-failures.txt`.
+    #[arg(long)]
+    expected: Option<PathBuf>,
     /// Writes the whole report to this file as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -43,7 +46,15 @@ fn main() -> ExitCode {
 fn report(arguments: &Arguments) -> Result<Report, Error> {
     let suites =
         if arguments.suite.is_empty() { Suite::ALL.to_vec() } else { arguments.suite.clone() };
-    let report = run(&arguments.fixtures, &suites, &ExpectedFailures::committed()?)?;
+    let expected = match &arguments.expected {
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .map_err(|source| Error::Io { path: path.clone(), source })?;
+            ExpectedFailures::parse(&text)?
+        }
+        None => ExpectedFailures::committed()?,
+    };
+    let report = run(&arguments.fixtures, &suites, &expected)?;
     if let Some(path) = &arguments.json {
         write_json(path, &report)?;
     }

@@ -69,8 +69,7 @@ impl World {
     }
 
     fn build(history: Arc<History>) -> Self {
-        let genesis = Genesis { alloc: (*history.alloc).clone(), ..Genesis::devnet() };
-        let world = genesis.world(HISTORY);
+        let world = Genesis::world_of(&history.alloc, HISTORY);
         let mut number = 0;
         for diff in &history.diffs {
             number += 1;
@@ -96,7 +95,7 @@ impl World {
         let mut diffs = self.history.diffs.clone();
         diffs.push(Arc::new(diff));
         let history = Arc::new(History { alloc: Arc::clone(&self.history.alloc), diffs });
-        let number = self.state.number();
+        let number = self.history.diffs.len() as u64;
         let mut head = self.shared.head.lock().unwrap_or_else(PoisonError::into_inner);
         if *head != number {
             return Self::build(history);

@@ -29,7 +29,8 @@ pub(super) enum Detail {
 pub(super) fn header(block: &SealedBlock) -> Header {
     let sealed = Sealed::new_unchecked(block.header.clone(), block.hash);
     let size = U256::from(block.rlp_bytes());
-    Header::from_consensus(sealed, Some(U256::ZERO), Some(size))
+    // No total difficulty: there was never any work, and execution-apis has dropped the field.
+    Header::from_consensus(sealed, None, Some(size))
 }
 
 pub(super) fn block(block: &SealedBlock, detail: Detail) -> RpcBlock {

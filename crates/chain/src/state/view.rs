@@ -76,12 +76,6 @@ impl StateView {
         Self { reader: Arc::new(Reader { world, number }) }
     }
 
-    /// The block whose state this is.
-    #[cfg(feature = "conformance")]
-    pub(crate) fn number(&self) -> u64 {
-        self.reader.number
-    }
-
     /// The account at `address`, if it exists.
     pub(crate) fn account(&self, address: Address) -> Option<Account> {
         self.reader.world.accounts.at(&address, self.reader.number)

@@ -76,30 +76,33 @@ fn main() -> Result<()> {
     let cases =
         plan::cases(&nodes, &options.workload.workloads(), options.accounts, options.connections);
     let begun = Instant::now();
-    let rows = compare(&options, cases, &senders, &places)?;
-    if let Some(path) = &options.json {
-        let raw: Vec<_> = rows.iter().map(Row::raw).collect();
-        fs::write(path, serde_json::to_string_pretty(&raw)?)
-            .wrap_err_with(|| format!("cannot write {}", path.display()))?;
-    }
-    let section = section(&options, &nodes, &rows, &places, begun.elapsed());
-    say(&section)?;
-    for workload in options.workload.workloads() {
-        let of_it: Vec<&Row> = rows.iter().filter(|row| row.case.workload == workload).collect();
-        ensure!(
-            of_it.iter().any(|row| row.runs.iter().any(Result::is_ok)),
-            "no run of the workload {workload:?} succeeded: the results file is left as it was"
-        );
-    }
-    results_file::put_section(&results, "tables", &section)
+    // After every repeat, so that a comparison that is cut short leaves what it has.
+    let rows = compare(&options, cases, &senders, &places, |rows| {
+        if let Some(path) = &options.json {
+            let raw: Vec<_> = rows.iter().map(Row::raw).collect();
+            fs::write(path, serde_json::to_string_pretty(&raw)?)
+                .wrap_err_with(|| format!("cannot write {}", path.display()))?;
+        }
+        let section = section(&options, &nodes, rows, &places, begun.elapsed());
+        for workload in options.workload.workloads() {
+            let mut of_it = rows.iter().filter(|row| row.case.workload == workload);
+            ensure!(
+                of_it.any(|row| row.runs.iter().any(Result::is_ok)),
+                "no run of the workload {workload:?} succeeded: the results file is left as it was"
+            );
+        }
+        results_file::put_section(&results, "tables", &section)
+    })?;
+    say(&section(&options, &nodes, &rows, &places, begun.elapsed()))
 }
 
-/// All runs, in turn.
+/// All runs, in turn; `keep` gets what there is after every repeat.
 fn compare(
     options: &Options,
     cases: Vec<Case>,
     senders: &Senders,
     places: &Places<'_>,
+    keep: impl Fn(&[Row]) -> Result<()>,
 ) -> Result<Vec<Row>> {
     let files = genesis_files(&cases, senders, places)?;
     let mut rows: Vec<Row> = cases.into_iter().map(|case| Row { case, runs: Vec::new() }).collect();
@@ -133,6 +136,7 @@ fn compare(
             writeln!(std::io::stderr(), "{what}: {told}")?;
             row.runs.push(run.map_err(|error| format!("{error:#}")));
         }
+        keep(&rows)?;
     }
     Ok(rows)
 }
@@ -174,7 +178,8 @@ fn section(
     }
     let _ = writeln!(
         out,
-        "- {} repeats in turn, {} s of sending or {} transactions, {} senders, {:.0} minutes.\n",
+        "- {} of {} repeats in turn, {} s of sending or {} transactions, {} senders, {:.0} minutes.\n",
+        rows.iter().map(|row| row.runs.len()).max().unwrap_or_default(),
         options.repeats,
         options.seconds,
         options.txs,

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use alloy_primitives::{Address, address};
 
 use super::{Genesis, GenesisAccount};
+use crate::Error;
 
 const PREDEPLOYS_JSON: &str = include_str!("../../genesis/predeploys.json");
 
@@ -21,14 +22,28 @@ const GOVERNANCE_TOKEN: Address = address!("0x4200000000000000000000000000000000
 
 /// The devnet's predeploys and preinstalls.
 pub(super) fn devnet() -> BTreeMap<Address, GenesisAccount> {
-    let alloc = Genesis::alloc_from_json(PREDEPLOYS_JSON);
-    with_unused_proxies(alloc.expect("the committed allocation is tested to parse"))
+    let alloc = Genesis::predeploys_from_json(PREDEPLOYS_JSON);
+    alloc.expect("the committed allocation is tested to parse")
+}
+
+impl Genesis {
+    /// Reads what `openledger-predeploys` has made for some chain: the accounts of the file, and a proxy
+    /// at every other address that is kept for predeploys.
+    ///
+    /// Errors: [`Error::InvalidGenesis`] with the place in the text, or what is missing.
+    pub fn predeploys_from_json(json: &str) -> Result<BTreeMap<Address, GenesisAccount>, Error> {
+        let alloc = Self::alloc_from_json(json)?;
+        let Some(unused) = alloc.get(&UNUSED).cloned() else {
+            return Err(Error::InvalidGenesis(format!("no proxy at {UNUSED}: no predeploys")));
+        };
+        Ok(with_unused_proxies(alloc, &unused))
+    }
 }
 
 fn with_unused_proxies(
     mut alloc: BTreeMap<Address, GenesisAccount>,
+    unused: &GenesisAccount,
 ) -> BTreeMap<Address, GenesisAccount> {
-    let unused = alloc[&UNUSED].clone();
     for suffix in 0..KEPT {
         let mut address = UNUSED;
         address.0[18..].copy_from_slice(&suffix.to_be_bytes());
@@ -91,6 +106,11 @@ mod tests {
         }
         assert_eq!(in_use, 20);
         assert!(!alloc.contains_key(&GOVERNANCE_TOKEN));
+    }
+
+    #[test]
+    fn an_allocation_without_predeploys_is_refused() {
+        assert!(matches!(Genesis::predeploys_from_json("{}"), Err(Error::InvalidGenesis(_))));
     }
 
     #[test]

@@ -65,6 +65,17 @@ pub enum Error {
         /// The newest version that this release reads.
         supported: u32,
     },
+    /// The data was written before the format that this release reads.
+    #[error("{} has format version {found}, this release reads {supported} only: \
+        use the release that wrote it, or start with an empty data directory", path.display())]
+    FormatTooOld {
+        /// The file.
+        path: PathBuf,
+        /// Its format version.
+        found: u32,
+        /// The version that this release reads.
+        supported: u32,
+    },
     /// The block log is damaged in a place that a crash cannot explain.
     #[error("{} is damaged at byte {offset}: {reason}. Restore it from a backup; nothing was changed",
         path.display())]

@@ -273,7 +273,7 @@ fn a_snapshot_of_a_newer_release_is_refused_by_its_number() {
         bytes[44..52].copy_from_slice(&check[..8]);
     }
     let error = open(&TestDirectory::holding(files)).err().unwrap();
-    assert!(matches!(error, Error::FormatTooNew { found: 9, supported: 1, .. }), "{error}");
+    assert!(matches!(error, Error::FormatTooNew { found: 9, supported: 2, .. }), "{error}");
 }
 
 /// `cargo test --release -p openledger-chain -- --ignored --nocapture what_a_restart_costs`

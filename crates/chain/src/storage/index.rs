@@ -13,7 +13,7 @@ use super::{
 use crate::{Error, execution::SealedBlock};
 
 const NAME: &str = "blocks.index";
-const INDEX: LogKind = LogKind { magic: *b"OLindex\0", version: 1 };
+const INDEX: LogKind = LogKind { magic: *b"OLindex\0", version: 2 };
 /// Bytes of a transaction's hash that are kept.
 const PREFIX_BYTES: usize = 8;
 

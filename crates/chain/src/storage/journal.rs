@@ -24,7 +24,7 @@ const NAME: &str = "pool.journal";
 /// Where a damaged journal is put.
 const ASIDE: &str = "pool.damaged";
 /// The journal's format.
-const JOURNAL: LogKind = LogKind { magic: *b"OLpool\0\0", version: 1 };
+const JOURNAL: LogKind = LogKind { magic: *b"OLpool\0\0", version: 2 };
 /// The journal is rewritten with what is still waiting when it has grown to this.
 const JOURNAL_BYTES_MAX: u64 = 64 << 20;
 /// How long what was written may wait for its sync when nobody waits for it.

@@ -7,6 +7,7 @@
 //! opening fails.
 
 use std::{
+    cmp::Ordering,
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -30,7 +31,7 @@ const SCAN_BYTES: usize = 1 << 20;
 pub(crate) struct LogKind {
     /// First bytes of the file.
     pub(crate) magic: [u8; 8],
-    /// Format of the payloads. Older ones can be read, newer ones are refused.
+    /// Format of the records. Others are refused, older ones too: there is no release yet that wrote them.
     pub(crate) version: u32,
 }
 
@@ -140,7 +141,7 @@ impl Log {
 
     /// Checks that the file is of this kind and identity; returns where its records begin.
     ///
-    /// Errors: [`Error::FormatTooNew`], [`Error::LogDamaged`], [`Error::Io`].
+    /// Errors: [`Error::FormatTooNew`], [`Error::FormatTooOld`], [`Error::LogDamaged`], [`Error::Io`].
     pub(super) fn check(
         file: &dyn LogFile,
         path: &Path,
@@ -152,6 +153,9 @@ impl Log {
             HeaderFault::Io(source) => Error::io("read", path)(source),
             HeaderFault::TooNew(found) => {
                 Error::FormatTooNew { path: path.to_owned(), found, supported: kind.version }
+            }
+            HeaderFault::TooOld(found) => {
+                Error::FormatTooOld { path: path.to_owned(), found, supported: kind.version }
             }
             HeaderFault::Damaged(reason) => {
                 Error::LogDamaged { path: path.to_owned(), offset: 0, reason: reason.to_owned() }
@@ -246,6 +250,7 @@ impl LogReader {
 enum HeaderFault {
     Io(io::Error),
     TooNew(u32),
+    TooOld(u32),
     Damaged(&'static str),
 }
 
@@ -265,8 +270,10 @@ fn check_file_header(
         return Err(HeaderFault::Damaged("the file's header is damaged, or of another kind"));
     }
     let version = u32::from_be_bytes(fields[8..12].try_into().expect("four bytes"));
-    if version > kind.version {
-        return Err(HeaderFault::TooNew(version));
+    match version.cmp(&kind.version) {
+        Ordering::Greater => return Err(HeaderFault::TooNew(version)),
+        Ordering::Less => return Err(HeaderFault::TooOld(version)),
+        Ordering::Equal => {}
     }
     if fields[12..] != identity[..] {
         return Err(HeaderFault::Damaged("the file belongs to another chain"));
@@ -465,6 +472,9 @@ mod tests {
         let newer = LogKind { version: 3, ..KIND };
         let error = open(newer, IDENTITY);
         assert!(matches!(error, Error::FormatTooNew { found: 3, supported: 2, .. }));
+        let older = LogKind { version: 1, ..KIND };
+        let error = open(older, IDENTITY);
+        assert!(matches!(error, Error::FormatTooOld { found: 1, supported: 2, .. }));
         let other = LogKind { magic: *b"otherlog", ..KIND };
         assert!(matches!(open(other, IDENTITY), Error::LogDamaged { offset: 0, .. }));
         assert!(matches!(open(KIND, B256::ZERO), Error::LogDamaged { offset: 0, .. }));

@@ -32,4 +32,4 @@ pub(crate) use record::{decode_block, encode_block};
 /// The block log's file.
 pub(crate) const BLOCK_LOG_FILE: &str = "blocks.log";
 /// The block log's format.
-pub(crate) const BLOCK_LOG: LogKind = LogKind { magic: *b"OLblocks", version: 1 };
+pub(crate) const BLOCK_LOG: LogKind = LogKind { magic: *b"OLblocks", version: 2 };

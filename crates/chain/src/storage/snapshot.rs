@@ -27,7 +27,7 @@ use crate::{
     state::{HistoryLimits, PlainAccount, Restore, SlotDiff, StateView, World},
 };
 
-const SNAPSHOT: LogKind = LogKind { magic: *b"OLstate\0", version: 1 };
+const SNAPSHOT: LogKind = LogKind { magic: *b"OLstate\0", version: 2 };
 const TEMPORARY: &str = "snapshot.tmp";
 /// How many are kept: the newest, and one in case it is damaged.
 const KEPT: usize = 2;

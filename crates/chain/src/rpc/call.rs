@@ -73,7 +73,7 @@ fn call(
 ) -> RpcResult<Bytes> {
     let _permit = context.call_permit()?;
     let (block, state) = context.at(id)?;
-    let simulation = simulation(context, &block, state, overrides)?;
+    let simulation = simulation(context, &block, state, overrides, request)?;
     let gas = call_gas(context, request);
     error::output(simulation.run(environment(request, context.chain.rules.chain_id, gas)?))
 }
@@ -96,7 +96,7 @@ pub(super) fn estimate(
     let plain_call = request.input.input().is_none_or(|data| data.is_empty())
         && request.authorization_list.is_none()
         && request.access_list.is_none();
-    let simulation = simulation(context, &block, state, overrides)?;
+    let simulation = simulation(context, &block, state, overrides, request)?;
     let to_account = match request.to {
         Some(TxKind::Call(to)) => !simulation.has_code(to),
         _ => false,
@@ -169,7 +169,7 @@ fn access_list(
 ) -> RpcResult<AccessListResult> {
     let _permit = context.call_permit()?;
     let (block, state) = context.at(id)?;
-    let simulation = simulation(context, &block, state, overrides)?;
+    let simulation = simulation(context, &block, state, overrides, &request)?;
     let chain_id = context.chain.rules.chain_id;
     let mut list = request.access_list.clone().unwrap_or_default();
     for _ in 0..ACCESS_LIST_TRIES_MAX {
@@ -207,12 +207,17 @@ pub(super) fn simulation(
     block: &SealedBlock,
     state: View,
     overrides: Overrides,
+    request: &TransactionRequest,
 ) -> RpcResult<Simulation> {
     let mut db = CacheDB::new(state);
     let mut env = context.chain.rules.evm_env(&block.header);
     relax_for_calls(&mut env);
     if let Some(block) = overrides.block {
         overrides::apply_block(&mut db, &mut env.block_env, block)?;
+    }
+    // Without a price there is no base fee either, as geth has it: contracts compare the two.
+    if gas_price(request) == 0 {
+        env.block_env.basefee = 0;
     }
     let mut changes = PrecompileChanges::default();
     if let Some(state) = overrides.state {

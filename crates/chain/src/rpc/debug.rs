@@ -178,7 +178,7 @@ fn trace_call(
         environment(&request, context.chain.rules.chain_id, call::call_gas(context, &request))?;
     let (env, mut db, changes) = match options.tx_index {
         None => {
-            let simulation = call::simulation(context, &block, state, wanted)?;
+            let simulation = call::simulation(context, &block, state, wanted, &request)?;
             (simulation.env, simulation.db, simulation.precompiles)
         }
         Some(index) => within_block(context, &block, index, wanted)?,

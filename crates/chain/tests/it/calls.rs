@@ -34,7 +34,9 @@ async fn a_call_sees_the_block_that_it_asks_for() {
         "baseFeePerGas": "0x9",
         "blockHash": { "1": hash },
     });
-    let seen = node.rpc("eth_call", json!([{ "to": NOBODY }, "latest", code, block])).await;
+    let payer = signer(0).address();
+    let priced = json!({ "from": payer, "to": NOBODY, "gas": "0x100000", "gasPrice": "0x9" });
+    let seen = node.rpc("eth_call", json!([priced, "latest", code, block])).await;
     let word = |value: u64| B256::from(U256::from(value));
     let expected = [
         word(5),
@@ -46,6 +48,9 @@ async fn a_call_sees_the_block_that_it_asks_for() {
         hash,
     ];
     assert_eq!(words(&seen.unwrap()), expected);
+    // A call without a price has no base fee either, as in geth.
+    let free = node.rpc("eth_call", json!([{ "to": NOBODY }, "latest", code, block])).await;
+    assert_eq!(words(&free.unwrap())[5], word(0));
     let gas = node.rpc("eth_estimateGas", json!([{ "to": NOBODY }, "latest", code, block])).await;
     assert!(number(&gas.unwrap()) > 21_000);
     let beacon = json!({ "beaconRoot": hash });

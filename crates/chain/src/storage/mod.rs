@@ -21,6 +21,7 @@ pub(crate) mod snapshot;
 pub(crate) mod test_directory;
 #[cfg(any(test, fuzzing))]
 #[allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+#[cfg_attr(fuzzing, allow(dead_code, reason = "fuzzing reads, faults are for the tests"))]
 pub(crate) mod test_disk;
 
 pub(crate) use data_dir::DataDir;

@@ -29,6 +29,8 @@ fn each_fault_has_one_clear_sentence_and_its_exit_code() {
         (&["up", "--data-dir", "a-file"], 1, "a-file"),
         (&["audit", "verify", "missing.json"], 3, "cannot read missing.json"),
         (&["audit", "verify", "a-file"], 1, "at step \"format\""),
+        (&["attribution", "show", "missing.json"], 3, "cannot read missing.json"),
+        (&["attribution", "show", "a-file"], 1, "at step \"format\""),
         (&["nonsense"], 2, "nonsense"),
     ];
     for (args, exit, sentence) in cases {

@@ -1,4 +1,4 @@
-use std::fs;
+use std::{fs, path::Path};
 
 use openledger_gateway::{
     Check, DOCUMENT_BYTES_MAX, Ledger, verify_json, verify_likelihoods, verify_on_chain,
@@ -13,17 +13,23 @@ use crate::{
     output::{Output, print},
 };
 
-/// `openledger audit verify`.
-pub async fn verify(args: &VerifyArgs, output: Output) -> Result<(), Failure> {
-    let file = args.file.display();
-    let size = fs::metadata(&args.file)
+/// A receipt document's bytes, its size checked first.
+pub fn read_document(path: &Path) -> Result<Vec<u8>, Failure> {
+    let file = path.display();
+    let size = fs::metadata(path)
         .map_err(|cause| Failure::new(Exit::NotFound, format!("cannot read {file}")).cause(cause))?
         .len();
     if size > DOCUMENT_BYTES_MAX as u64 {
         let error = format!("{file} is larger than {DOCUMENT_BYTES_MAX} bytes");
         return Err(Failure::new(Exit::Usage, error).hint("a receipt document is a few kilobytes"));
     }
-    let json = fs::read(&args.file).or_fail(Exit::NotFound, format!("cannot read {file}"))?;
+    fs::read(path).or_fail(Exit::NotFound, format!("cannot read {file}"))
+}
+
+/// `openledger audit verify`.
+pub async fn verify(args: &VerifyArgs, output: Output) -> Result<(), Failure> {
+    let file = args.file.display();
+    let json = read_document(&args.file)?;
     let operator: Option<Address> = args
         .operator
         .as_deref()

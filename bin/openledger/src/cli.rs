@@ -29,6 +29,9 @@ pub enum Command {
     /// Check what others claim.
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Who was paid for an answer, and why.
+    #[command(subcommand)]
+    Attribution(AttributionCommand),
     /// Measure, and print what was measured.
     #[command(subcommand)]
     Bench(BenchCommand),
@@ -158,6 +161,21 @@ pub struct VerifyArgs {
     /// The only operator whose signature is accepted.
     #[arg(long, value_name = "ADDRESS")]
     pub operator: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AttributionCommand {
+    /// Explain the shares of a receipt: effects, repeated text, records that resemble the answer.
+    Show(ShowArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// Receipt document, as the gateway serves it.
+    pub file: PathBuf,
+    /// Also look for records that resemble the answer, in the model of this data folder.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

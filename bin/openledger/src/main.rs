@@ -6,6 +6,7 @@
 #![allow(unreachable_pub, reason = "a binary has no outside; `pub` marks a module's interface")]
 
 mod asking;
+mod attribution;
 mod audit;
 mod bench;
 mod chain;
@@ -27,7 +28,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use cli::{AuditCommand, BenchCommand, Cli, Command};
+use cli::{AttributionCommand, AuditCommand, BenchCommand, Cli, Command};
 use failure::{Exit, Failure, OrFail};
 use logging::LogFormat;
 use output::{Output, tell};
@@ -61,6 +62,9 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Demo(args) => demo::run(args, output).await,
             Command::Up(args) => up::run(args, output).await,
             Command::Audit(AuditCommand::Verify(args)) => audit::verify(&args, output).await,
+            Command::Attribution(AttributionCommand::Show(args)) => {
+                attribution::show(&args, output)
+            }
             Command::Bench(BenchCommand::Attribution(args)) => {
                 bench::attribution(args, output).await
             }

@@ -21,6 +21,7 @@ mod ask;
 mod document;
 mod error;
 mod examples;
+mod explain;
 mod files;
 mod gateway;
 mod issue;
@@ -46,10 +47,11 @@ pub use document::{
     ReceiptDocument, SignedSettlement, Turn,
 };
 pub use error::Error;
+pub use explain::{Explanation, Reason, Repeat, Similar, explain};
 pub use gateway::{Gateway, Parts};
 pub use ledger::{Included, Ledger, Registration, SettlementRecord, Terms};
 pub use publish::{Contributed, Publication, contribute, load_adapters, players, publish};
-pub use published_model::{ModelManifest, PublishedModel, design_root};
+pub use published_model::{ModelManifest, PublishedModel, design_root, training_records};
 pub use server::{BODY_BYTES_MAX, bind, serve};
 pub use settler::settle_receipts;
 pub use store::{ReceiptStatus, Store, StoredReceipt};

@@ -182,6 +182,21 @@ impl PublishedModel {
     }
 }
 
+/// The Datanet version that the model of a receipt was trained on, if a model with these adapters is in
+/// the folder `data_dir` of a node.
+pub fn training_records(
+    adapters: &[Option<B256>],
+    data_dir: &Path,
+) -> Result<Option<Version>, Error> {
+    for folder in PublishedModel::folders(&data_dir.join("models"))? {
+        let manifest = ModelManifest::read(&folder)?;
+        if manifest.is_some_and(|manifest| manifest.runs == adapters) {
+            return Ok(Some(load_version(&records_folder(&folder))?));
+        }
+    }
+    Ok(None)
+}
+
 /// Player of each record, in record order.
 fn player_of_each_record(records: &Version, players: &[Player]) -> Result<Vec<u8>, Error> {
     records

@@ -2,7 +2,7 @@ use openledger_model::Tokenizer;
 use openledger_primitives::{Address, OpenAmount};
 use serde_json::{Value, json};
 
-use crate::{Error, document::ReceiptDocument};
+use crate::{Error, document::ReceiptDocument, explain};
 
 /// The `attribution` key of an answer: what a person or an application wants to show.
 ///
@@ -25,6 +25,11 @@ pub(crate) fn attribution_view(
             "holders": span.holders,
         }));
     }
+    let explanation = explain(document, None);
+    let reason = |wallet| {
+        let found = explanation.contributors.iter().find(|reason| reason.wallet == wallet);
+        found.map(|reason| reason.sentence.as_str())
+    };
     let contributors: Vec<Value> = evidence
         .players
         .iter()
@@ -33,6 +38,7 @@ pub(crate) fn attribution_view(
             json!({
                 "contributor": player.contributor, "wallet": player.wallet,
                 "share_ppm": share.ppm(), "paid_wei": paid(document, player.wallet),
+                "reason": reason(player.wallet),
             })
         })
         .collect();
@@ -40,6 +46,7 @@ pub(crate) fn attribution_view(
     Ok(json!({
         "spans": spans,
         "contributors": contributors,
+        "summary": explanation.summary,
         "explained_ppm": outcome.explained.ppm(),
         "commons_share_ppm": outcome.shares.commons.ppm(),
         "fee_wei": fee.fee, "platform_wei": fee.platform, "compute_wei": fee.compute,
@@ -53,7 +60,7 @@ pub(crate) fn attribution_view(
 }
 
 /// What a player gets: each player is one wallet.
-fn paid(document: &ReceiptDocument, wallet: Address) -> OpenAmount {
+pub(crate) fn paid(document: &ReceiptDocument, wallet: Address) -> OpenAmount {
     let payee = document.receipt.payees.iter().position(|payee| payee.account == wallet);
     payee.map_or(OpenAmount::ZERO, |at| document.evidence.fee.paid[at])
 }

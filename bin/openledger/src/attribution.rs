@@ -1,0 +1,140 @@
+use openledger_gateway::{
+    Check, Explanation, Reason, ReceiptDocument, explain, training_records, verify_json,
+};
+use openledger_primitives::Share;
+use serde_json::json;
+
+use crate::{
+    audit::read_document,
+    cli::ShowArgs,
+    failure::{Exit, Failure},
+    local::gateway_failure,
+    output::{Output, print},
+    terminal::Terminal,
+};
+
+/// Characters of a record that are shown.
+const EXCERPT_CHARS: usize = 88;
+
+/// `openledger attribution show`. A receipt that does not verify is not explained.
+pub fn show(args: &ShowArgs, output: Output) -> Result<(), Failure> {
+    let json = read_document(&args.file)?;
+    let (checks, document) = verify_json(&json, None);
+    let failed = checks.iter().find(|check| !check.passed());
+    let document = match (document, failed) {
+        (Some(document), None) => document,
+        (_, failed) => return Err(not_verified(args, failed)),
+    };
+    let adapters = &document.evidence.model.adapters;
+    let records = match &args.data_dir {
+        None => None,
+        Some(folder) => {
+            let found = training_records(adapters, folder).map_err(gateway_failure)?;
+            let missing = || {
+                let error = format!("no model with these adapters in {}", folder.display());
+                Failure::new(Exit::NotFound, error)
+                    .hint("leave --data-dir out: the receipt suffices")
+            };
+            Some(found.ok_or_else(missing)?)
+        }
+    };
+    let explanation = explain(&document, records.as_ref());
+    if output.json {
+        let evidence = &document.evidence;
+        let outcome = &evidence.attribution.outcome;
+        let shown = json!({
+            "receipt": document.receipt.id, "model": evidence.model.name,
+            "question": evidence.request.last().map(|turn| &turn.content),
+            "answer": evidence.answer, "fee_wei": evidence.fee.fee,
+            "explained_ppm": outcome.explained.ppm(), "explanation": explanation,
+        });
+        print(&shown.to_string());
+    } else {
+        for line in lines(&document, &explanation, Terminal::detect(false)) {
+            print(&line);
+        }
+    }
+    Ok(())
+}
+
+fn not_verified(args: &ShowArgs, failed: Option<&Check>) -> Failure {
+    let file = args.file.display();
+    let step = failed.map_or("format", |check| check.step);
+    let cause = failed.and_then(|check| check.failure.clone()).unwrap_or_default();
+    Failure::new(Exit::Failure, format!("{file} does not verify at step \"{step}\""))
+        .cause(cause)
+        .hint("ask the operator for the document again; a receipt that does not verify proves nothing")
+}
+
+fn lines(document: &ReceiptDocument, shown: &Explanation, terminal: Terminal) -> Vec<String> {
+    let evidence = &document.evidence;
+    let fee = &evidence.fee;
+    let mut out = vec![
+        format!("Receipt   {}", document.receipt.id),
+        format!("Model     {}, {:.6} OPEN", evidence.model.name, fee.fee),
+    ];
+    if let Some(turn) = evidence.request.last() {
+        out.push(format!("Question  {}", terminal.bold(&turn.content)));
+    }
+    out.push(format!("Answer    {}", evidence.answer));
+    out.push(String::new());
+    out.push(shown.summary.clone());
+    for reason in &shown.contributors {
+        out.push(String::new());
+        out.extend(why(reason, terminal));
+    }
+    out.push(String::new());
+    let commons = shown.commons;
+    if commons > Share::ZERO {
+        out.push(format!(
+            "{:<24} {:>8}   {:>12.6} OPEN",
+            "commons",
+            commons.to_string(),
+            fee.commons
+        ));
+    }
+    match shown.unpaid {
+        0 => {}
+        1 => out.push("One other contributor of the model got nothing for this answer.".to_owned()),
+        n => out.push(format!("{n} other contributors of the model got nothing for this answer.")),
+    }
+    out
+}
+
+fn why(reason: &Reason, terminal: Terminal) -> Vec<String> {
+    let share = reason.share.to_string();
+    let mut out = vec![
+        format!(
+            "{} {share:>8}   {:>12.6} OPEN   effect {:+.2} nats",
+            terminal.bold(&format!("{:<24}", reason.contributor)),
+            reason.paid_wei,
+            reason.effect_nats
+        ),
+        format!("  {}", reason.sentence),
+    ];
+    for repeat in &reason.repeats {
+        let (record, tokens) = (repeat.record, repeat.tokens);
+        out.push(format!(
+            "  repeats   record {record}, {tokens} tokens: {}",
+            excerpt(&repeat.text)
+        ));
+    }
+    for similar in &reason.similar {
+        let percent = similar.common_ppm / 10_000;
+        out.push(format!(
+            "  resembles record {}, {percent} % of the distinctive words: {}",
+            similar.record,
+            excerpt(&similar.text)
+        ));
+    }
+    out
+}
+
+/// One line of a record's text.
+fn excerpt(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(EXCERPT_CHARS) {
+        None => line,
+        Some((end, _)) => format!("{}…", &line[..end]),
+    }
+}

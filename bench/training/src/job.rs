@@ -54,8 +54,9 @@ impl Job {
         Ok(serde_json::from_slice(&text)?)
     }
 
-    pub(crate) fn base(folder: &Path) -> Result<Decoder> {
-        Ok(Decoder::load_for_training(&folder.join("base"))?)
+    pub(crate) fn base(folder: &Path, four_bit: bool) -> Result<Decoder> {
+        let load = if four_bit { Decoder::load_four_bit } else { Decoder::load_for_training };
+        Ok(load(&folder.join("base"))?)
     }
 
     /// Every token is predicted but the first.

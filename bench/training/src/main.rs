@@ -7,6 +7,7 @@
 //! **Invariant:** everybody trains the same base on the same tokens, in a process that was just started.
 #![allow(clippy::print_stdout)]
 
+mod design;
 mod job;
 mod measure;
 mod report;
@@ -14,9 +15,9 @@ mod report;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use eyre::Result;
+use eyre::{ContextCompat, Result};
 
-use measure::{Steps, Trainer};
+use measure::{Steps, Trainer, Variant};
 use report::Table;
 
 #[derive(Parser)]
@@ -48,13 +49,31 @@ enum Action {
         #[arg(long, value_delimiter = ',')]
         only: Vec<String>,
     },
+    /// Trains the runs of a design one by one and in batches, on one thread, and prints a table.
+    Design {
+        /// Runs of the design.
+        #[arg(long, default_value_t = 8)]
+        runs: usize,
+        /// Steps of each run.
+        #[arg(long, default_value_t = 10)]
+        steps: usize,
+        /// Times that everything is measured.
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
+    },
+    /// Writes base and tokens into a folder, to try single measurements by hand.
+    #[command(hide = true)]
+    Prepare { folder: PathBuf },
     /// One measurement of ours, for `compare`.
     #[command(hide = true)]
     Measure { trainer: String, threads: usize, warmup: usize, steps: usize, folder: PathBuf },
 }
 
-const TRAINERS: [Trainer; 5] = [
-    Trainer::Exact,
+const TRAINERS: [Trainer; 8] = [
+    Trainer::Ours(Variant::Exact),
+    Trainer::Ours(Variant::Recompute),
+    Trainer::Ours(Variant::FourBit),
+    Trainer::Ours(Variant::Fast),
     Trainer::Python("torch-f32"),
     Trainer::Python("torch-bf16"),
     Trainer::Python("peft-f32"),
@@ -63,8 +82,14 @@ const TRAINERS: [Trainer; 5] = [
 
 fn main() -> Result<()> {
     match Options::parse().command {
-        Action::Measure { threads, warmup, steps, folder, .. } => {
-            let measured = measure::measure(threads, Steps { warmup, measured: steps }, &folder)?;
+        Action::Prepare { folder } => job::prepare(&folder)?,
+        Action::Design { runs, steps, rounds } => {
+            println!("{}", design::compare(runs, steps, rounds)?);
+        }
+        Action::Measure { trainer, threads, warmup, steps, folder } => {
+            let variant = Variant::from_name(&trainer).wrap_err("no such trainer of ours")?;
+            let steps = Steps { warmup, measured: steps };
+            let measured = measure::measure(variant, threads, steps, &folder)?;
             println!("{}", serde_json::to_string(&measured)?);
         }
         Action::Compare { python, rounds, warmup, steps, threads, only } => {

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use eyre::{ContextCompat, Result, WrapErr, ensure};
-use openledger_factory::{Proceed, train};
+use openledger_factory::{Precision, Proceed, Recipe, TrainingRun};
 use openledger_tensor::with_threads;
 use serde::{Deserialize, Serialize};
 
@@ -27,16 +27,46 @@ pub(crate) struct Measured {
 /// Who is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Trainer {
-    /// Our float path that decides money.
-    Exact,
+    /// Ours.
+    Ours(Variant),
     /// `torch_lora.py` with this first argument.
     Python(&'static str),
+}
+
+/// Ways to run our trainer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Variant {
+    /// The float path that decides money.
+    Exact,
+    /// The same bits, activations of all layers computed again on the way back.
+    Recompute,
+    /// The exact path over a base of four bits a weight.
+    FourBit,
+    /// bf16 products with the base.
+    Fast,
+}
+
+impl Variant {
+    pub(crate) const ALL: [Self; 4] = [Self::Exact, Self::Recompute, Self::FourBit, Self::Fast];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Recompute => "exact-recompute",
+            Self::FourBit => "exact-four-bit",
+            Self::Fast => "fast",
+        }
+    }
+
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|variant| variant.name() == name)
+    }
 }
 
 impl Trainer {
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Exact => "exact",
+            Self::Ours(variant) => variant.name(),
             Self::Python(kind) => kind,
         }
     }
@@ -58,7 +88,7 @@ pub(crate) fn spawn(
     python: &Path,
 ) -> Result<Measured> {
     let mut command = match trainer {
-        Trainer::Exact => {
+        Trainer::Ours(_) => {
             let mut command = Command::new(std::env::current_exe()?);
             command.arg("measure");
             command
@@ -87,13 +117,24 @@ fn script() -> PathBuf {
 }
 
 /// Our side of a measurement.
-pub(crate) fn measure(threads: usize, steps: Steps, folder: &Path) -> Result<Measured> {
-    let (job, base) = (Job::read(folder)?, Job::base(folder)?);
-    let (examples, recipe) = (job.examples(), job.recipe(steps.warmup + steps.measured));
+pub(crate) fn measure(
+    variant: Variant,
+    threads: usize,
+    steps: Steps,
+    folder: &Path,
+) -> Result<Measured> {
+    let (job, base) = (Job::read(folder)?, Job::base(folder, variant == Variant::FourBit)?);
+    let precision = if variant == Variant::Fast { Precision::Fast } else { Precision::Exact };
+    let recipe = Recipe { precision, ..job.recipe(steps.warmup + steps.measured) };
+    let examples = job.examples();
+    let mut run = TrainingRun::new(&base, &recipe, &examples, &[true])?;
+    if variant == Variant::Recompute {
+        run = run.keeping_layers(0);
+    }
     let (mut seconds, mut cpu_at_start) = (Vec::new(), 0.0);
     let mut at = Instant::now();
     let trained = with_threads(threads, || {
-        train(&base, &recipe, &examples, &[true], |progress| {
+        run.train(None, |progress| {
             if progress.step > steps.warmup {
                 seconds.push(at.elapsed().as_secs_f64());
             } else if progress.step == steps.warmup {

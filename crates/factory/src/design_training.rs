@@ -1,12 +1,19 @@
 //! Training of all counterfactual adapters of a design, several at a time.
 //!
+//! ```text
+//! runs, longest first ─▶ groups ─▶ one thread each ─▶ rows of the group in one batch over the base
+//! ```
+//!
 //! A run on one thread wastes nothing on waiting for others, so runs are spread over threads rather than
-//! each run being split. Every result is the same to the bit as that of [`train`] alone.
+//! each run being split. Every result is the same to the bit as that of [`train`](crate::train) alone.
 
-use crate::Recipe;
-use crate::adapter_training::{Example, TrainProgress, Trained, train};
+use crate::adapter_training::{Example, TrainProgress, Trained};
 use crate::pretrain::Proceed;
 use crate::train_error::TrainError;
+use crate::training_checkpoint::Checkpoints;
+use crate::training_run::{Stepper, TrainingRun};
+use crate::training_state::TrainingState;
+use crate::{Precision, Recipe};
 use openledger_model::Decoder;
 use openledger_tensor::with_threads;
 use std::cmp::Reverse;
@@ -23,10 +30,26 @@ pub struct DesignProgress {
     pub progress: TrainProgress,
 }
 
+/// How the runs of a design are spread; none of it changes a bit.
+#[derive(Clone, Debug)]
+pub struct DesignOptions {
+    /// Threads, each with a group of runs of its own. Default 1.
+    pub threads: usize,
+    /// Runs whose rows share one batch. Default 1: see the measurements in `bench/training`.
+    pub runs_per_batch: usize,
+    /// A folder with a checkpoint of each run, from which the design goes on. Default none.
+    pub checkpoints: Option<Checkpoints>,
+}
+
+impl Default for DesignOptions {
+    fn default() -> Self {
+        Self { threads: 1, runs_per_batch: 1, checkpoints: None }
+    }
+}
+
 /// Trains one adapter for each subset, on up to `threads` threads.
 ///
-/// The longest runs start first. Results are in the order of the subsets. Errors: as [`train`]; the first
-/// failure stops the other runs.
+/// As [`train_design_with`] without checkpoints.
 pub fn train_design(
     base: &Decoder,
     recipe: &Recipe,
@@ -35,31 +58,65 @@ pub fn train_design(
     threads: usize,
     progress: impl Fn(DesignProgress) -> Proceed + Sync,
 ) -> Result<Vec<Trained>, TrainError> {
+    let options = DesignOptions { threads, ..DesignOptions::default() };
+    train_design_with(base, recipe, examples, subsets, &options, progress)
+}
+
+/// Trains one adapter for each subset.
+///
+/// The longest runs start first. Results are in the order of the subsets. Errors: as
+/// [`train`](crate::train), and what is said of checkpoints at [`TrainingRun::train`]; the first failure
+/// stops the other runs. [`TrainError::FastDesign`] where the recipe's precision is not exact: payouts rest
+/// on runs that anybody can repeat.
+pub fn train_design_with(
+    base: &Decoder,
+    recipe: &Recipe,
+    examples: &[Example],
+    subsets: &[Vec<bool>],
+    options: &DesignOptions,
+    progress: impl Fn(DesignProgress) -> Proceed + Sync,
+) -> Result<Vec<Trained>, TrainError> {
+    if recipe.precision != Precision::Exact {
+        return Err(TrainError::FastDesign);
+    }
+    if let Some(Checkpoints { path, .. }) = &options.checkpoints {
+        let file = |source| TrainError::File { path: path.clone(), source };
+        std::fs::create_dir_all(path).map_err(file)?;
+    }
     let queue = longest_first(examples, subsets);
+    let threads = options.threads.clamp(1, subsets.len().max(1));
+    // No thread without work because another took it all.
+    let group = options.runs_per_batch.clamp(1, subsets.len().div_ceil(threads).max(1));
+    let queue: Vec<&[usize]> = queue.chunks(group).collect();
     let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
     let worker = || {
         let mut done = Vec::new();
-        while let Some(run) = queue.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let result = train(base, recipe, examples, &subsets[*run], |p| {
-                let report = DesignProgress { run: *run, runs: subsets.len(), progress: p };
-                if progress(report) == Proceed::Stop {
-                    stop.store(true, Ordering::Relaxed);
-                }
-                if stop.load(Ordering::Relaxed) { Proceed::Stop } else { Proceed::Continue }
+        while let Some(members) = queue.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let runs =
+                members.iter().map(|m| TrainingRun::new(base, recipe, examples, &subsets[*m]));
+            let result = runs.collect::<Result<Vec<_>, _>>().and_then(|runs| {
+                train_together(&runs, members, options, |run, p| {
+                    let report = DesignProgress { run, runs: subsets.len(), progress: p };
+                    if progress(report) == Proceed::Stop {
+                        stop.store(true, Ordering::Relaxed);
+                    }
+                    if stop.load(Ordering::Relaxed) { Proceed::Stop } else { Proceed::Continue }
+                })
             });
-            let failed = result.is_err();
-            done.push((*run, result));
-            if failed {
-                stop.store(true, Ordering::Relaxed);
-                break;
+            match result {
+                Ok(all) => done.extend(members.iter().zip(all).map(|(m, t)| (*m, Ok(t)))),
+                Err(error) => {
+                    stop.store(true, Ordering::Relaxed);
+                    done.push((members[0], Err(error)));
+                    break;
+                }
             }
         }
         done
     };
     let mut all: Vec<(usize, Result<Trained, TrainError>)> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads.clamp(1, subsets.len().max(1)))
-            .map(|_| scope.spawn(|| with_threads(1, worker)))
-            .collect();
+        let workers: Vec<_> =
+            (0..threads).map(|_| scope.spawn(|| with_threads(1, worker))).collect();
         let join = |w: std::thread::ScopedJoinHandle<'_, Vec<_>>| match w.join() {
             Ok(done) => done,
             Err(panic) => std::panic::resume_unwind(panic),
@@ -69,6 +126,48 @@ pub fn train_design(
     // A run that was stopped because another failed comes after that failure.
     all.sort_by_key(|(run, r)| (matches!(r, Err(TrainError::Stopped { .. })), *run));
     all.into_iter().map(|(_, result)| result).collect()
+}
+
+/// Trains runs of one base and recipe in lock step, each from its own checkpoint.
+fn train_together(
+    runs: &[TrainingRun<'_>],
+    members: &[usize],
+    options: &DesignOptions,
+    progress: impl Fn(usize, TrainProgress) -> Proceed,
+) -> Result<Vec<Trained>, TrainError> {
+    let files: Option<Vec<Checkpoints>> =
+        options.checkpoints.as_ref().map(|c| members.iter().map(|m| c.of_run(*m)).collect());
+    let resumed = |i: usize| match &files {
+        Some(files) => runs[i].resume(&files[i].path),
+        None => Ok(runs[i].start()),
+    };
+    let mut states = (0..runs.len()).map(resumed).collect::<Result<Vec<TrainingState>, _>>()?;
+    let mut stepper = Stepper::new(runs)?;
+    while let Some(behind) = (0..runs.len()).find(|i| states[*i].step < runs[*i].recipe().steps) {
+        let before: Vec<usize> = states.iter().map(|s| s.step).collect();
+        stepper.step(runs, &mut states)?;
+        let mut proceed = Proceed::Continue;
+        let moved = (0..runs.len()).filter(|i| states[*i].step > before[*i]);
+        let moved: Vec<usize> = moved.collect();
+        for i in &moved {
+            if progress(members[*i], runs[*i].progress(&states[*i])) == Proceed::Stop {
+                proceed = Proceed::Stop;
+            }
+        }
+        for i in moved {
+            let last = proceed == Proceed::Stop || states[i].step == runs[i].recipe().steps;
+            if let Some(files) = &files
+                && (last || files[i].due(states[i].step))
+            {
+                runs[i].keep(&states[i], &files[i].path)?;
+            }
+        }
+        let (step, steps) = (states[behind].step, runs[behind].recipe().steps);
+        if proceed == Proceed::Stop && step < steps {
+            return Err(TrainError::Stopped { step });
+        }
+    }
+    runs.iter().zip(states).map(|(run, state)| run.finish(state)).collect()
 }
 
 /// Runs by the tokens they train on, so that no long run is left for the end.

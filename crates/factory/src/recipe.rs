@@ -1,7 +1,7 @@
 //! Everything but the data that decides an adapter.
 
 use crate::train_error::TrainError;
-use openledger_model::{DecoderConfig, LoraLayout, RANK_MAX, Site};
+use openledger_model::{DecoderConfig, LoraLayout, Precision, RANK_MAX, Site};
 use serde::{Deserialize, Serialize};
 
 /// Steps of one run, at most.
@@ -44,6 +44,14 @@ pub struct Recipe {
     pub tokens_max: usize,
     /// Steps between two entries of the trace. Default 50.
     pub trace_every: usize,
+    /// The arithmetic. Default exact, which is also what a recipe without this field means. A model of a
+    /// recipe that says `fast` cannot be reproduced by others, so it has no counterfactual payouts.
+    #[serde(skip_serializing_if = "is_exact")]
+    pub precision: Precision,
+}
+
+fn is_exact(precision: &Precision) -> bool {
+    *precision == Precision::Exact
 }
 
 impl Default for Recipe {
@@ -64,6 +72,7 @@ impl Default for Recipe {
             seed: 0,
             tokens_max: 512,
             trace_every: 50,
+            precision: Precision::Exact,
         }
     }
 }
@@ -92,6 +101,17 @@ impl Recipe {
             Some((field, _)) => Err(TrainError::Recipe { field }),
             None => Ok(()),
         }
+    }
+
+    /// Whether the trace has an entry after this step.
+    pub(crate) fn traces(&self, step: usize) -> bool {
+        step.is_multiple_of(self.trace_every) || step == self.steps
+    }
+
+    /// Entries of the trace after this step.
+    pub(crate) fn trace_entries(&self, step: usize) -> usize {
+        let last = step == self.steps && !step.is_multiple_of(self.trace_every);
+        step / self.trace_every + usize::from(last)
     }
 
     /// Learning rate of a step, counted from 1.

@@ -41,6 +41,25 @@ pub enum TrainError {
         /// Steps that were done.
         step: usize,
     },
+    /// A design was asked for in an arithmetic that others cannot repeat.
+    #[error(
+        "a design cannot be trained with precision \"fast\": payouts rest on runs that anybody can \
+         repeat; use precision \"exact\""
+    )]
+    FastDesign,
+    /// A segment was asked for in an arithmetic that others cannot repeat.
+    #[error(
+        "a segment trained with precision \"fast\" proves nothing: another machine may give other bits"
+    )]
+    FastSegment,
+    /// A segment goes beyond the end of its run.
+    #[error("a segment of {steps} steps does not fit: {left} are left from this state")]
+    SegmentTooLong {
+        /// Steps asked for.
+        steps: usize,
+        /// Steps up to the end of the recipe.
+        left: usize,
+    },
     /// The loss is no longer a number.
     #[error("training diverged at step {step}; lower the learning rate")]
     Diverged {

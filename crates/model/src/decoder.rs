@@ -34,10 +34,35 @@ impl Decoder {
         Ok(Self::new(config, weights, true))
     }
 
+    /// As [`Self::load_for_training`], with the matrices of the layers in four bits (QLoRA): about a
+    /// fourteenth of their memory. The result is another base, with a hash of its own; an adapter that was
+    /// trained on it belongs to it.
+    pub fn load_four_bit(dir: &Path) -> Result<Self, Error> {
+        let (config, weights) = Weights::load(dir)?;
+        Ok(Self::four_bit(config, weights, true))
+    }
+
     /// From weights in memory.
-    pub fn new(config: DecoderConfig, mut weights: Weights, for_training: bool) -> Self {
-        let hash = hash(&config, &mut weights);
+    pub fn new(config: DecoderConfig, weights: Weights, for_training: bool) -> Self {
         let panels = Panels::new(&config, &weights, for_training);
+        Self::from_panels(config, weights, panels, for_training)
+    }
+
+    /// From weights in memory, with the matrices of the layers in four bits, in groups of 32 weights with
+    /// one bf16 scale. Everything it computes is exact for the weights that the codes stand for, and so is
+    /// its hash: it equals to the bit a base made of these weights.
+    pub fn four_bit(config: DecoderConfig, mut weights: Weights, for_training: bool) -> Self {
+        let panels = Panels::four_bit(&config, &mut weights, for_training);
+        Self::from_panels(config, weights, panels, for_training)
+    }
+
+    fn from_panels(
+        config: DecoderConfig,
+        mut weights: Weights,
+        panels: Panels,
+        for_training: bool,
+    ) -> Self {
+        let hash = hash(&config, &mut weights);
         for layer in &mut weights.layers {
             for matrix in [&mut layer.qkv, &mut layer.output, &mut layer.gate_up, &mut layer.down] {
                 *matrix = Vec::new();
@@ -50,6 +75,11 @@ impl Decoder {
     /// Shape of the model.
     pub fn config(&self) -> &DecoderConfig {
         &self.config
+    }
+
+    /// Memory of the matrices.
+    pub fn matrix_bytes(&self) -> usize {
+        self.panels.bytes()
     }
 
     /// Identity of the model: SHA-256 over everything that decides its results.

@@ -3,7 +3,7 @@
 use crate::layer::{Layer, LayerBuffers, Picked};
 use crate::lora_panels::AdaptedRows;
 use crate::{Adapter, Decoder, Error, KvCache};
-use openledger_tensor::{CachedRows, Lhs, Out, Start, cached_attention, gemm, rms_norm};
+use openledger_tensor::{CachedRows, cached_attention, rms_norm};
 use std::ops::Range;
 
 /// New tokens of one sequence: a whole prompt, a piece of it, or the one token just generated.
@@ -147,14 +147,7 @@ impl Decoder {
             &mut scales,
         );
         let mut logits = vec![0.0; rows * vocab];
-        let out = Out { data: &mut logits, stride: vocab };
-        gemm(
-            rows,
-            Lhs::Rows { data: &normed, stride: h },
-            &self.panels.head.forward,
-            out,
-            Start::Zero,
-        );
+        self.panels.head.forward(rows, &normed, &mut logits);
         logits
     }
 }

@@ -17,9 +17,9 @@ pub(crate) use buffers::{BackwardBuffers, LayerBuffers};
 
 use crate::lora::Group;
 use crate::lora_panels::{AdaptedRows, adapt};
-use crate::panels::{LayerPanels, Linear};
+use crate::panels::LayerPanels;
 use crate::{DecoderConfig, LayerWeights};
-use openledger_tensor::{Lhs, Out, RopeTable, Start, Turn, gemm, rms_norm, swiglu};
+use openledger_tensor::{RopeTable, Turn, rms_norm, swiglu};
 
 /// Everything a layer reads.
 pub(crate) struct Layer<'a> {
@@ -63,7 +63,7 @@ impl Layer<'_> {
 
         rms_norm(&b.stream, &self.weights.attention_norm, eps, &mut b.normed, &mut b.scales);
         let at = |group| (self.index, group);
-        linear(&self.panels.qkv, rows, &b.normed, &mut b.qkv);
+        self.panels.qkv.forward(rows, &b.normed, &mut b.qkv);
         let width = heads.row();
         adapt(self.adapters, at(Group::Attention), (&b.normed, h), (&mut b.qkv, width), low_qkv);
         let turned = heads.query + heads.key_value;
@@ -78,28 +78,22 @@ impl Layer<'_> {
             b.picked_stream.extend(rows);
             (stream, adapters) = (&b.picked_stream, picked.adapters);
         }
-        linear(&self.panels.output, kept, &b.attended, &mut b.middle);
+        self.panels.output.forward(kept, &b.attended, &mut b.middle);
         let attended = (&b.attended[..], heads.query * heads.dim);
         adapt(adapters, at(Group::Output), attended, (&mut b.middle, h), low_output);
         add(&mut b.middle, stream);
 
         let norm = &self.weights.feed_forward_norm;
         rms_norm(&b.middle, norm, eps, &mut b.middle_normed, &mut b.middle_scales);
-        linear(&self.panels.gate_up, kept, &b.middle_normed, &mut b.gate_up);
+        self.panels.gate_up.forward(kept, &b.middle_normed, &mut b.gate_up);
         let f = self.config.intermediate_size;
         let gate_up = (&mut b.gate_up[..], 2 * f);
         adapt(adapters, at(Group::GateUp), (&b.middle_normed, h), gate_up, low_gate_up);
         swiglu(&b.gate_up, f, &mut b.hidden);
-        linear(&self.panels.down, kept, &b.hidden, next);
+        self.panels.down.forward(kept, &b.hidden, next);
         adapt(adapters, at(Group::Down), (&b.hidden, f), (next, h), low_down);
         add(next, &b.middle);
     }
-}
-
-/// y [rows, out] = x [rows, in] · Wᵀ.
-pub(crate) fn linear(linear: &Linear, rows: usize, x: &[f32], y: &mut [f32]) {
-    let x = Lhs::Rows { data: x, stride: linear.inputs };
-    gemm(rows, x, &linear.forward, Out { data: y, stride: linear.outputs }, Start::Zero);
 }
 
 /// x += y.

@@ -59,6 +59,6 @@ pub use scoring::{ScoreRequest, UNITS_PER_NAT};
 pub use text_error::TextError;
 pub use tokenizer::{TEXT_BYTES_MAX, TOKENIZER_BYTES_MAX, Tokenizer, VOCABULARY_MAX};
 pub use tokenizer_training::train_byte_level_bpe;
-pub use training::{Batch, FullTrainer, LoraTrainer, Target};
+pub use training::{Batch, FullTrainer, LoraTrainer, Precision, RunStep, Target};
 pub use weight_files::{WEIGHT_BYTES_MAX, WEIGHT_FILE, from_bf16, to_bf16};
 pub use weights::{Kind, LayerWeights, Named, Parameter, Weights};

@@ -14,7 +14,7 @@ mod pass;
 
 pub use batch::{Batch, Target};
 pub use full::FullTrainer;
-pub use lora::LoraTrainer;
+pub use lora::{LoraTrainer, Precision, RunStep};
 
 #[cfg(test)]
 mod tests {

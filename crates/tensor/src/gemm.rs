@@ -8,9 +8,11 @@
 //! B is packed in panels of sixteen columns, A is read in place. Blocks over k store the tile to C and
 //! load it again, which changes no bit; so blocking, threads and tile shapes are free choices.
 
+mod bf16;
 mod packed;
 mod tile;
 
+pub use bf16::Bf16Matrix;
 pub use packed::{PackedMatrix, PackedView};
 pub(crate) use tile::{Tile, run_tile};
 

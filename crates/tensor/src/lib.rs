@@ -4,7 +4,7 @@
 //! multiply-add are correctly rounded everywhere, so a fixed order of operations gives fixed bits. Each
 //! element of a product is one chain of fused multiply-adds over k in order; each reduction over a row uses
 //! sixteen lanes and one fixed tree; exponential, logarithm, sine and cosine are our own. Not here: what
-//! a model is, files, and fast kernels that give up bits for speed.
+//! a model is, and files. One product gives up bits for speed, [`Bf16Matrix`], for jobs that ask for it.
 //!
 //! ```text
 //! one generic body over sixteen lanes ──kernel!──▶ AVX-512 │ AVX2 + FMA │ portable Rust, chosen at run time
@@ -12,7 +12,7 @@
 //!        └─ gemm, attention, norms, RoPE, SwiGLU, cross-entropy, AdamW ◀── parts of the result ── threads
 //! ```
 //!
-//! **Invariant:** results do not depend on the SIMD path, on the number of threads, on the profile, or on
+//! **Invariant:** results, but for those of [`Bf16Matrix`], do not depend on the SIMD path, on the number of threads, on the profile, or on
 //! what else is in the batch.
 //! **Invariant:** threads divide results, never sums.
 //! **Invariant:** no mathematical function of the platform's library is called, only `f32::mul_add`,
@@ -21,6 +21,7 @@
 
 mod attention;
 mod cross_entropy;
+mod four_bit;
 mod gemm;
 mod level;
 mod math;
@@ -37,7 +38,8 @@ pub use attention::{
     CachedRows, Heads, LayerCache, attention, attention_backward, cached_attention,
 };
 pub use cross_entropy::{cross_entropy, log_likelihoods};
-pub use gemm::{Lhs, Out, PackedMatrix, PackedView, Start, gemm};
+pub use four_bit::{FOUR_BIT_GROUP, FourBitMatrix};
+pub use gemm::{Bf16Matrix, Lhs, Out, PackedMatrix, PackedView, Start, gemm};
 pub use level::{SIMD_VARIABLE, SimdLevel};
 pub use math::{EXP_MAX, EXP_MIN, exp, ln, pow, sin_cos};
 pub use norm::{rms_norm, rms_norm_backward};

@@ -129,8 +129,13 @@ const RULES: &[Rule] = &[
     },
 ];
 
-/// The places where everything meets: the binary, the whole-system tests and the benchmark of the node.
-const UNRESTRICTED: &[&str] = &["openledger", "openledger-tests", "openledger-bench-chain"];
+/// The places where everything meets: the binary, the whole-system tests and the benchmarks.
+const UNRESTRICTED: &[&str] = &[
+    "openledger",
+    "openledger-tests",
+    "openledger-bench-chain",
+    "openledger-bench-training",
+];
 
 /// Test dependencies that cross an edge all the same: crate, what it tests against, why.
 const TEST_EXCEPTIONS: &[(&str, &str, &str)] = &[

@@ -4,6 +4,7 @@
 //! weights, first moments and second moments, little-endian; 32 bytes SHA-256 of all that.
 
 use super::Pretrain;
+use crate::durable_file::write_durably;
 use crate::train_error::TrainError;
 use openledger_model::{DecoderConfig, Weights};
 use sha2::{Digest, Sha256};
@@ -56,10 +57,7 @@ impl Checkpoint {
             }
         }
         bytes.extend(Sha256::digest(&bytes));
-        let file = |source| TrainError::File { path: path.into(), source };
-        let temporary = path.with_extension("part");
-        std::fs::write(&temporary, bytes).map_err(file)?;
-        std::fs::rename(&temporary, path).map_err(file)
+        write_durably(path, &bytes)
     }
 
     pub(super) fn read(

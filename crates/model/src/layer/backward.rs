@@ -3,7 +3,7 @@
 use super::{BackwardBuffers, Layer, LayerBuffers};
 use crate::LayerWeights;
 use crate::lora::{Group, LoraLayout};
-use crate::lora_panels::{LoraPanels, LowRankScratch, adapt_backward};
+use crate::lora_panels::{AdaptedRows, LowRankScratch, adapt_backward};
 use crate::panels::Linear;
 use openledger_tensor::{
     Lhs, Out, PackedMatrix, Start, Turn, attention_backward, gemm, rms_norm_backward,
@@ -19,12 +19,11 @@ pub(crate) enum Gradients<'a> {
     Lora(LoraTraining<'a>),
 }
 
-/// An adapter in training.
+/// Adapters in training, one per range of [`AdaptedRows`]; the ranges follow each other from row 0.
 pub(crate) struct LoraTraining<'a> {
     pub(crate) layout: &'a LoraLayout,
-    pub(crate) panels: &'a LoraPanels,
-    /// As long as the layout; the layer overwrites its part.
-    pub(crate) gradients: &'a mut [f32],
+    /// Each as long as the layout; the layer overwrites its part.
+    pub(crate) gradients: &'a mut [&'a mut [f32]],
 }
 
 /// A layer going backward.
@@ -55,8 +54,9 @@ impl LayerBackward<'_> {
         b.attended.resize(few * attention, 0.0);
         b.qkv.resize(rows * heads.row(), 0.0);
         let [low_qkv, low_output, low_gate_up, low_down] = &kept.low;
-        let mut sites =
-            Sites { index, packed: &mut b.packed, low_rank: &mut b.low_rank, gradients };
+        let adapters = self.layer.picked.map_or(self.layer.adapters, |p| p.adapters);
+        let (packed, low_rank) = (&mut b.packed, &mut b.low_rank);
+        let mut sites = Sites { index, adapters, packed, low_rank, gradients };
 
         // result = middle + down(swiglu(gate_up(norm(middle))))
         let dx = Some(&mut b.hidden[..]);
@@ -88,6 +88,7 @@ impl LayerBackward<'_> {
         let turned = heads.query + heads.key_value;
         self.layer.rope.turn(&mut b.qkv, heads.row(), turned, self.layer.positions, Turn::Backward);
         let dx = self.input_wanted.then_some(&mut b.normed[..]);
+        sites.adapters = self.layer.adapters;
         sites.run(Group::Attention, &panels.qkv, rows, &kept.normed, low_qkv, &b.qkv, dx);
         if self.input_wanted {
             let d_norm = sites.full().map(|g| &mut g.attention_norm[..]);
@@ -100,6 +101,8 @@ impl LayerBackward<'_> {
 /// The linear layers going backward.
 struct Sites<'a, 'g> {
     index: usize,
+    /// The adapters on the rows at hand.
+    adapters: &'a [AdaptedRows<'a>],
     packed: &'a mut PackedMatrix,
     low_rank: &'a mut LowRankScratch,
     gradients: &'a mut Gradients<'g>,
@@ -126,8 +129,7 @@ impl Sites<'_, '_> {
         mut dx: Option<&mut [f32]>,
     ) {
         if let Some(dx) = dx.as_deref_mut() {
-            let dy = Lhs::Rows { data: dy, stride: linear.outputs };
-            gemm(rows, dy, &linear.backward, Out { data: dx, stride: linear.inputs }, Start::Zero);
+            linear.backward(rows, dy, dx);
         }
         match self.gradients {
             Gradients::Full(layers) => {
@@ -144,10 +146,18 @@ impl Sites<'_, '_> {
                 let dw = Out { data: dw, stride: linear.inputs };
                 gemm(linear.outputs, dy, &*self.packed, dw, Start::Zero);
             }
-            Gradients::Lora(LoraTraining { layout, panels, gradients }) => {
+            Gradients::Lora(LoraTraining { layout, gradients }) => {
                 let part = &layout.layers[self.index][group as usize];
-                let (at, dy) = ((self.index, group), (dy, linear.outputs));
-                adapt_backward(panels, part, at, rows, x, low, dy, dx, gradients, self.low_rank);
+                let (at, inputs) = ((self.index, group), linear.inputs);
+                for (run, gradients) in self.adapters.iter().zip(gradients.iter_mut()) {
+                    let (first, rows) = (run.rows.start, run.rows.len());
+                    let x = &x[first * inputs..][..rows * inputs];
+                    let low = &low[first * part.width..];
+                    let dy = (&dy[first * linear.outputs..], linear.outputs);
+                    let dx = dx.as_deref_mut().map(|dx| &mut dx[first * inputs..][..rows * inputs]);
+                    let scratch = &mut *self.low_rank;
+                    adapt_backward(run.panels, part, at, rows, x, low, dy, dx, gradients, scratch);
+                }
             }
         }
     }

@@ -48,6 +48,26 @@ impl LayerBuffers {
     }
 }
 
+impl LayerBuffers {
+    /// Memory they take.
+    pub(crate) fn bytes(&self) -> usize {
+        let all = [
+            &self.stream,
+            &self.normed,
+            &self.scales,
+            &self.qkv,
+            &self.attended,
+            &self.picked_stream,
+            &self.middle,
+            &self.middle_normed,
+            &self.middle_scales,
+            &self.gate_up,
+            &self.hidden,
+        ];
+        4 * all.into_iter().chain(&self.low).map(Vec::capacity).sum::<usize>()
+    }
+}
+
 /// Buffers of the backward pass, shared by all layers.
 #[derive(Debug, Default)]
 pub(crate) struct BackwardBuffers {

@@ -70,6 +70,15 @@ impl Batch {
         Ok(())
     }
 
+    /// Adds all sequences of another batch.
+    pub(crate) fn append(&mut self, other: &Self) {
+        let start = self.tokens.len();
+        self.tokens.extend_from_slice(&other.tokens);
+        self.positions.extend_from_slice(&other.positions);
+        self.sequences.extend(other.sequences.iter().map(|s| start + s.start..start + s.end));
+        self.targets.extend(other.targets.iter().map(|t| Target { row: start + t.row, ..*t }));
+    }
+
     /// Rows, one per token that is read.
     pub fn rows(&self) -> usize {
         self.tokens.len()

@@ -1,6 +1,7 @@
 //! Training of every weight.
 
 use super::Batch;
+use super::loss::total;
 use super::pass::{Model, Pass};
 use crate::layer::Gradients;
 use crate::panels::Panels;
@@ -33,7 +34,7 @@ impl FullTrainer {
     ) -> f64 {
         self.panels.set(&self.config, weights, true);
         let Self { config, rope, panels, pass } = self;
-        let model = Model { config, rope, weights, panels, lora: None };
+        let model = Model { config, rope, weights, panels, runs: &[], kept_layers: usize::MAX };
         pass.forward(&model, batch);
         let Weights { embedding, layers, norm, head } = gradients;
         embedding.fill(0.0);
@@ -49,18 +50,19 @@ impl FullTrainer {
             }
             None => &mut *embedding,
         };
-        let loss = pass.loss(&model, batch, Some((d_head, norm)));
+        let likelihoods = pass.loss(&model, batch, Some((d_head, norm)));
         pass.backward(&model, batch, true, &mut Gradients::Full(layers));
         pass.embedding_gradient(&model, batch, embedding);
-        loss
+        total(&batch.targets, &likelihoods, 0..likelihoods.len())
     }
 
     /// Loss of one batch alone.
     pub fn loss(&mut self, weights: &Weights, batch: &Batch) -> f64 {
         self.panels.set(&self.config, weights, true);
         let Self { config, rope, panels, pass } = self;
-        let model = Model { config, rope, weights, panels, lora: None };
+        let model = Model { config, rope, weights, panels, runs: &[], kept_layers: usize::MAX };
         pass.forward(&model, batch);
-        pass.loss(&model, batch, None)
+        let likelihoods = pass.loss(&model, batch, None);
+        total(&batch.targets, &likelihoods, 0..likelihoods.len())
     }
 }

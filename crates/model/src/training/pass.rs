@@ -6,6 +6,8 @@ use crate::lora_panels::{AdaptedRows, LoraPanels};
 use crate::panels::Panels;
 use crate::{DecoderConfig, Weights};
 use openledger_tensor::{RopeTable, attention};
+use std::mem::swap;
+use std::ops::Range;
 
 /// What a pass reads.
 pub(super) struct Model<'a> {
@@ -13,13 +15,35 @@ pub(super) struct Model<'a> {
     pub(super) rope: &'a RopeTable,
     pub(super) weights: &'a Weights,
     pub(super) panels: &'a Panels,
-    pub(super) lora: Option<&'a LoraPanels>,
+    /// Runs whose adapters are trained, in the order of their rows, from row and target 0 without gaps;
+    /// none where the weights are.
+    pub(super) runs: &'a [RunRows<'a>],
+    /// Layers, counted from the last, whose buffers the backward pass finds as the forward pass left them.
+    pub(super) kept_layers: usize,
+}
+
+/// The part of a batch that one adapter acts on.
+pub(super) struct RunRows<'a> {
+    pub(super) panels: &'a LoraPanels,
+    pub(super) rows: Range<usize>,
+    pub(super) targets: Range<usize>,
+}
+
+impl Model<'_> {
+    /// Whether a layer is computed again on the way back.
+    fn forgets(&self, layer: usize) -> bool {
+        layer.saturating_add(self.kept_layers) < self.config.num_hidden_layers
+    }
 }
 
 /// The buffers of a pass.
 #[derive(Debug, Default)]
 pub(super) struct Pass {
+    /// One per layer; of a layer that is computed again only the input.
     layers: Vec<LayerBuffers>,
+    /// The buffers of all layers that are computed again, and their results, which nobody needs twice.
+    shared: LayerBuffers,
+    result: Vec<f32>,
     /// Rows of the batch that have a target.
     pub(super) picked: Vec<usize>,
     /// Residual stream after the last layer, picked rows only [picked, hidden].
@@ -42,18 +66,22 @@ impl Pass {
                     .extend_from_slice(&model.weights.embedding[*token as usize * h..][..h]);
             }
         }
-        let (all, few) = adapted(model.lora, batch.rows(), self.picked.len());
+        let (all, few) = adapted(model.runs);
         let heads = model.config.heads();
         for i in 0..self.layers.len() {
             let (before, after) = self.layers.split_at_mut(i + 1);
             let next = after.first_mut().map_or(&mut self.last, |l| &mut l.stream);
-            layer(model, batch, i, &all, &few, &self.picked).forward(
-                &mut before[i],
-                next,
-                |qkv, out| {
-                    attention(heads, qkv, &batch.sequences, out);
-                },
-            );
+            let layer = layer(model, batch, i, &all, &few, &self.picked);
+            let attend = |qkv: &[f32], out: &mut [f32]| {
+                attention(heads, qkv, &batch.sequences, out);
+            };
+            if model.forgets(i) {
+                swap(&mut self.shared.stream, &mut before[i].stream);
+                layer.forward(&mut self.shared, next, attend);
+                swap(&mut self.shared.stream, &mut before[i].stream);
+            } else {
+                layer.forward(&mut before[i], next, attend);
+            }
         }
     }
 
@@ -65,15 +93,31 @@ impl Pass {
         input_wanted: bool,
         gradients: &mut Gradients<'_>,
     ) {
-        let (all, few) = adapted(model.lora, batch.rows(), self.picked.len());
+        let (all, few) = adapted(model.runs);
+        let heads = model.config.heads();
         for (i, kept) in self.layers.iter_mut().enumerate().rev() {
             let back = LayerBackward {
                 layer: layer(model, batch, i, &all, &few, &self.picked),
                 sequences: &batch.sequences,
                 input_wanted: input_wanted || i > 0,
             };
-            back.run(kept, &mut self.back, gradients);
+            if model.forgets(i) {
+                swap(&mut self.shared.stream, &mut kept.stream);
+                back.layer.forward(&mut self.shared, &mut self.result, |qkv, out| {
+                    attention(heads, qkv, &batch.sequences, out);
+                });
+                back.run(&mut self.shared, &mut self.back, gradients);
+                swap(&mut self.shared.stream, &mut kept.stream);
+            } else {
+                back.run(kept, &mut self.back, gradients);
+            }
         }
+    }
+
+    /// Memory of what forward passes left behind.
+    pub(super) fn activation_bytes(&self) -> usize {
+        let layers = self.layers.iter().chain([&self.shared]).map(LayerBuffers::bytes);
+        layers.sum::<usize>() + 4 * (self.result.capacity() + self.last.capacity())
     }
 
     /// Adds the gradient of the first layer's input to that of the embedding [vocab, hidden].
@@ -90,14 +134,12 @@ impl Pass {
     }
 }
 
-/// The adapter on all rows, and on the picked ones.
-fn adapted(
-    lora: Option<&LoraPanels>,
-    rows: usize,
-    picked: usize,
-) -> (Vec<AdaptedRows<'_>>, Vec<AdaptedRows<'_>>) {
-    let on = |rows| lora.map(|panels| AdaptedRows { rows: 0..rows, panels }).into_iter().collect();
-    (on(rows), on(picked))
+/// The adapters on all rows, and on the picked ones, of which there is one per target.
+fn adapted<'a>(runs: &'a [RunRows<'a>]) -> (Vec<AdaptedRows<'a>>, Vec<AdaptedRows<'a>>) {
+    let on = |rows: fn(&RunRows<'_>) -> Range<usize>| {
+        runs.iter().map(|r| AdaptedRows { rows: rows(r), panels: r.panels }).collect()
+    };
+    (on(|r| r.rows.clone()), on(|r| r.targets.clone()))
 }
 
 fn layer<'a>(

@@ -152,6 +152,11 @@ impl PackedMatrix {
         self.panels.resize(lanes, Lanes([0.0; LANES]));
     }
 
+    /// Row k of one panel.
+    pub(super) fn panel_row(&self, panel: usize, k: usize) -> &[f32; LANES] {
+        &self.panels[panel * self.capacity + k].0
+    }
+
     pub(crate) fn panel(&self, panel: usize) -> *const f32 {
         self.panels[panel * self.capacity..].as_ptr().cast()
     }

@@ -1,0 +1,332 @@
+//! What a run may be put through without changing a bit: ends, batches, less memory, four-bit bases.
+
+use openledger_factory::{
+    Checkpoints, DesignOptions, Example, Precision, Proceed, Recipe, TrainError, TrainingRun,
+    retrain_segment, train, train_design_with,
+};
+use openledger_model::{Decoder, DecoderConfig, Weights};
+use openledger_tensor::{Bf16Matrix, FourBitMatrix, Random};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+fn config() -> DecoderConfig {
+    DecoderConfig::llama(32, 3, (4, 2), 48, 64, 48)
+}
+
+fn base() -> Decoder {
+    Decoder::new(config(), Weights::random(&config(), 7), true)
+}
+
+/// Three players; each has its own questions.
+fn examples() -> Vec<Example> {
+    let mut random = Random::new(3, 3);
+    (0..18)
+        .map(|i| {
+            let tokens = (0..6 + i % 5).map(|_| 1 + random.below(63) as u32).collect();
+            Example { tokens, answer_start: 4, player: i % 3 }
+        })
+        .collect()
+}
+
+fn recipe() -> Recipe {
+    Recipe {
+        rank: 4,
+        alpha: 8.0,
+        steps: 13,
+        warmup_steps: 2,
+        batch_size: 4,
+        trace_every: 5,
+        ..Recipe::default()
+    }
+}
+
+fn subsets() -> Vec<Vec<bool>> {
+    (0..8u32).map(|r| (0..3).map(|c| (r >> c) & 1 == 1).collect()).collect()
+}
+
+/// The run that is killed, in a process of its own: does nothing unless the test below started it.
+#[test]
+fn a_run_that_reports_its_steps() {
+    let Some(path) = std::env::var_os(CHECKPOINT_VARIABLE) else { return };
+    let (base, examples, recipe) = (base(), examples(), killed_recipe());
+    let run = TrainingRun::new(&base, &recipe, &examples, &[true; 3]).expect("fits");
+    let checkpoints = Checkpoints { path: path.into(), every: EVERY };
+    let trained = run.train(Some(&checkpoints), |p| {
+        eprintln!("step {}", p.step);
+        Proceed::Continue
+    });
+    eprintln!("done {:?}", trained.expect("trains").adapter.hash());
+}
+
+const CHECKPOINT_VARIABLE: &str = "OPENLEDGER_TEST_CHECKPOINT";
+const EVERY: usize = 7;
+
+fn killed_recipe() -> Recipe {
+    Recipe { steps: 120, ..recipe() }
+}
+
+/// Starts the run above, kills it after some lines, and returns all of them.
+fn lines_of_a_killed_run(checkpoint: &Path, lines: usize) -> Vec<String> {
+    let mut child = Command::new(std::env::current_exe().expect("a test"))
+        .args(["--exact", "a_run_that_reports_its_steps", "--nocapture"])
+        .env(CHECKPOINT_VARIABLE, checkpoint)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    let mut output = BufReader::new(child.stderr.take().expect("piped")).lines();
+    let mut seen = Vec::new();
+    while seen.len() < lines {
+        match output.next() {
+            Some(line) => seen.push(line.expect("text")),
+            None => break,
+        }
+    }
+    // On Unix this is SIGKILL: nothing of the process runs after it.
+    child.kill().expect("kills");
+    child.wait().expect("ends");
+    seen.extend(output.map_while(Result::ok));
+    seen
+}
+
+#[test]
+fn a_run_that_is_killed_again_and_again_ends_with_the_same_bits_and_loses_little() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("run.checkpoint");
+    let whole = train(&base(), &killed_recipe(), &examples(), &[true; 3], |_| Proceed::Continue);
+    let whole = format!("done {:?}", whole.expect("trains").adapter.hash());
+    let mut random = Random::new(17, 0);
+    let (mut kills, mut reached) = (0, 0usize);
+    loop {
+        let lines = lines_of_a_killed_run(&path, 1 + random.below(40));
+        let step = |line: &String| line.strip_prefix("step ").and_then(|n| n.parse().ok());
+        let steps: Vec<usize> = lines.iter().filter_map(step).collect();
+        if let Some(first) = steps.first() {
+            // A step is reported before its checkpoint is written, so the last one may be missing.
+            assert!(*first + EVERY > reached, "from {reached} back to {first}");
+            assert!(*first == 1 || (*first - 1) % EVERY == 0, "{first}");
+        }
+        reached = steps.last().copied().unwrap_or(reached);
+        if let Some(done) = lines.iter().find(|l| l.starts_with("done")) {
+            assert_eq!(*done, whole);
+            break;
+        }
+        kills += 1;
+        assert!(kills < 200, "no progress after {kills} kills");
+    }
+    assert!(kills >= 2, "killed {kills} times only");
+}
+
+#[test]
+fn a_run_stopped_after_any_step_goes_on_to_the_same_bits() {
+    let (base, examples, recipe) = (base(), examples(), recipe());
+    let run = TrainingRun::new(&base, &recipe, &examples, &[true, false, true]).expect("fits");
+    let whole = run.train(None, |_| Proceed::Continue).expect("trains");
+    for stop in 1..recipe.steps {
+        let folder = tempfile::tempdir().expect("a folder");
+        let checkpoints = Checkpoints { path: folder.path().join("run"), every: 1000 };
+        let stopped = run.train(Some(&checkpoints), |p| {
+            if p.step == stop { Proceed::Stop } else { Proceed::Continue }
+        });
+        assert!(matches!(stopped, Err(TrainError::Stopped { step }) if step == stop));
+        let mut first = None;
+        let resumed = run.train(Some(&checkpoints), |p| {
+            first.get_or_insert(p.step);
+            Proceed::Continue
+        });
+        let resumed = resumed.expect("trains");
+        assert_eq!(first, Some(stop + 1));
+        assert_eq!(resumed.adapter.hash(), whole.adapter.hash());
+        assert_eq!((resumed.trace, resumed.losses), (whole.trace.clone(), whole.losses.clone()));
+        // Finished, it is only read.
+        let again = run.train(Some(&checkpoints), |_| panic!("a step was made")).expect("reads");
+        assert_eq!(again.adapter.hash(), whole.adapter.hash());
+    }
+}
+
+#[test]
+fn a_checkpoint_of_anything_else_is_refused_with_the_reason() {
+    let (base, examples, recipe) = (base(), examples(), recipe());
+    let run = TrainingRun::new(&base, &recipe, &examples, &[true; 3]).expect("fits");
+    let mut state = run.start();
+    run.advance(&mut state, 6, |_| Proceed::Continue).expect("trains");
+    let bytes = run.write_state(&state);
+    assert_eq!(run.read_state(&bytes).expect("its own"), state);
+
+    let other_base = Decoder::new(config(), Weights::random(&config(), 8), true);
+    let other_recipe = Recipe { learning_rate: 1e-3, ..recipe.clone() };
+    let other_examples = &examples[1..];
+    let why = |base, recipe, examples, subset: &[bool]| {
+        let run = TrainingRun::new(base, recipe, examples, subset).expect("fits");
+        run.read_state(&bytes).expect_err("refused")
+    };
+    assert!(why(&other_base, &recipe, &examples, &[true; 3]).contains("another base"));
+    assert!(why(&base, &other_recipe, &examples, &[true; 3]).contains("another recipe"));
+    assert!(why(&base, &recipe, other_examples, &[true; 3]).contains("other records"));
+    assert!(why(&base, &recipe, &examples, &[true, true, false]).contains("other players"));
+
+    let damaged = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = bytes.clone();
+        change(&mut bytes);
+        run.read_state(&bytes).expect_err("refused")
+    };
+    for at in [30, 200, bytes.len() - 1] {
+        assert_eq!(damaged(&|b| b[at] ^= 1), "it is damaged");
+    }
+    assert_eq!(damaged(&|b| b.truncate(b.len() - 1)), "it is damaged");
+    assert_eq!(damaged(&|b| b.truncate(40)), "it is damaged");
+    assert!(damaged(&|b| b[27] = b'2').contains("another version"));
+    assert!(damaged(&|b| b.clear()).contains("no checkpoint"));
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("run");
+    std::fs::write(&path, &bytes[1..]).expect("written");
+    let checkpoints = Checkpoints { path: path.clone(), every: 1 };
+    let error = run.train(Some(&checkpoints), |_| panic!("a step was made")).expect_err("refused");
+    assert!(error.to_string().contains("run cannot be resumed: it is no checkpoint"), "{error}");
+}
+
+#[test]
+fn one_segment_of_a_trace_can_be_repeated_alone() {
+    let (base, examples, recipe, subset) = (base(), examples(), recipe(), [true, true, false]);
+    let run = TrainingRun::new(&base, &recipe, &examples, &subset).expect("fits");
+    let mut state = run.start();
+    run.advance(&mut state, 5, |_| Proceed::Continue).expect("trains");
+    let published = train(&base, &recipe, &examples, &subset, |_| Proceed::Continue);
+    let trace = published.expect("trains").trace;
+    assert_eq!(trace.len(), 3);
+    assert_eq!(state.hash(), trace[0]);
+    let again = |from, examples: &[Example], steps| {
+        retrain_segment(&base, &recipe, examples, &subset, from, steps)
+    };
+    assert_eq!(again(&state, &examples, 5).expect("repeats"), trace[1]);
+    assert_eq!(again(&state, &examples, 8).expect("repeats"), trace[2]);
+    let mut forged = examples.clone();
+    forged[0].tokens[5] ^= 1;
+    assert_ne!(again(&state, &forged, 5).expect("repeats"), trace[1]);
+    assert!(matches!(
+        again(&state, &examples, 9),
+        Err(TrainError::SegmentTooLong { steps: 9, left: 8 })
+    ));
+}
+
+#[test]
+fn runs_in_one_batch_come_out_as_they_would_alone() {
+    let (base, examples, subsets) = (base(), examples(), subsets());
+    let train_all = |options: &DesignOptions| {
+        let all = train_design_with(&base, &recipe(), &examples, &subsets, options, |_| {
+            Proceed::Continue
+        });
+        all.expect("trains").into_iter().map(|t| (t.adapter.hash(), t.trace, t.losses)).collect()
+    };
+    let alone: Vec<_> = train_all(&DesignOptions::default());
+    for (threads, runs_per_batch) in [(1, 2), (1, 3), (2, 4), (1, 8), (3, 100)] {
+        let options = DesignOptions { threads, runs_per_batch, checkpoints: None };
+        let together: Vec<_> = train_all(&options);
+        assert!(together == alone, "{threads} threads, {runs_per_batch} runs a batch");
+    }
+}
+
+#[test]
+fn a_design_stopped_half_way_goes_on_per_run_however_it_is_batched() {
+    let (base, examples, subsets) = (base(), examples(), subsets());
+    let folder = tempfile::tempdir().expect("a folder");
+    let checkpoints = Checkpoints { path: folder.path().join("design"), every: 3 };
+    let options = |threads, runs_per_batch, checkpoints| DesignOptions {
+        threads,
+        runs_per_batch,
+        checkpoints,
+    };
+    let design = |options: &DesignOptions, stop: Option<usize>| {
+        train_design_with(&base, &recipe(), &examples, &subsets, options, |p| {
+            if Some(p.progress.step) == stop { Proceed::Stop } else { Proceed::Continue }
+        })
+    };
+    let alone = design(&DesignOptions::default(), None).expect("trains");
+    // Runs of one group stop at a step where another group was never started.
+    for (runs_per_batch, stop) in [(3, 4), (2, 8), (1, 11)] {
+        let stopped = design(&options(1, runs_per_batch, Some(checkpoints.clone())), Some(stop));
+        assert!(matches!(stopped, Err(TrainError::Stopped { .. })));
+    }
+    let resumed = design(&options(2, 4, Some(checkpoints)), None).expect("trains");
+    for (resumed, alone) in resumed.iter().zip(&alone) {
+        assert_eq!(resumed.adapter.hash(), alone.adapter.hash());
+        assert_eq!(resumed.trace, alone.trace);
+    }
+}
+
+#[test]
+fn activations_that_are_computed_again_change_no_bit() {
+    let (base, examples, recipe) = (base(), examples(), recipe());
+    let hash = |layers| {
+        let run = TrainingRun::new(&base, &recipe, &examples, &[true; 3]).expect("fits");
+        let run = run.keeping_layers(layers);
+        run.train(None, |_| Proceed::Continue).expect("trains").trace
+    };
+    let all = hash(usize::MAX);
+    for layers in [0, 1, 2, 3] {
+        assert_eq!(hash(layers), all, "{layers} layers kept");
+    }
+}
+
+#[test]
+fn a_four_bit_base_trains_to_the_bits_of_the_base_its_codes_stand_for() {
+    let (examples, recipe) = (examples(), recipe());
+    let four_bit = Decoder::four_bit(config(), Weights::random(&config(), 7), true);
+    let mut weights = Weights::random(&config(), 7);
+    for layer in &mut weights.layers {
+        let (h, f) = (config().hidden_size, config().intermediate_size);
+        let parts = [
+            (&mut layer.qkv, h),
+            (&mut layer.output, h),
+            (&mut layer.gate_up, h),
+            (&mut layer.down, f),
+        ];
+        for (w, columns) in parts {
+            FourBitMatrix::quantise(w, w.len() / columns, columns).dequantise(w);
+        }
+    }
+    let wide = Decoder::new(config(), weights, true);
+    assert_eq!(four_bit.hash(), wide.hash());
+    assert_ne!(four_bit.hash(), base().hash());
+    assert!(four_bit.matrix_bytes() < wide.matrix_bytes());
+    let trace = |base: &Decoder| {
+        train(base, &recipe, &examples, &[true; 3], |_| Proceed::Continue).expect("trains").trace
+    };
+    assert_eq!(trace(&four_bit), trace(&wide));
+    let logits = |base: &Decoder| base.all_logits(&[1, 2, 3], None).expect("fits");
+    assert_eq!(logits(&four_bit), logits(&wide));
+}
+
+#[test]
+fn fast_precision_is_asked_for_by_name_learns_alike_and_never_serves_a_design() {
+    let (base, examples) = (base(), examples());
+    let fast = Recipe { precision: Precision::Fast, steps: 60, ..recipe() };
+    let exact = Recipe { precision: Precision::Exact, ..fast.clone() };
+    let text = serde_json::to_string(&fast).expect("plain data");
+    assert!(text.contains(r#""precision":"fast""#), "{text}");
+    assert!(!serde_json::to_string(&exact).expect("plain data").contains("precision"));
+    assert_eq!(serde_json::from_str::<Recipe>(&text).expect("reads"), fast);
+    assert_eq!(Recipe::default().precision, Precision::Exact);
+
+    let losses = |recipe| {
+        let run = train(&base, recipe, &examples, &[true; 3], |_| Proceed::Continue);
+        run.expect("trains").losses
+    };
+    let (a, b) = (losses(&fast), losses(&exact));
+    assert!((a[59] - b[59]).abs() < 0.02 * b[59].abs(), "{} and {}", a[59], b[59]);
+    // Where the processor has no bf16 products, fast is exact.
+    assert_eq!(a != b, Bf16Matrix::available());
+
+    let refused =
+        train_design_with(&base, &fast, &examples, &subsets(), &DesignOptions::default(), |_| {
+            panic!("a step was made")
+        });
+    let error = refused.expect_err("refused");
+    assert!(matches!(error, TrainError::FastDesign), "{error}");
+    assert!(error.to_string().contains("exact"), "{error}");
+    let run = TrainingRun::new(&base, &fast, &examples, &[true; 3]).expect("fits");
+    let segment = retrain_segment(&base, &fast, &examples, &[true; 3], &run.start(), 1);
+    assert!(matches!(segment, Err(TrainError::FastSegment)));
+}

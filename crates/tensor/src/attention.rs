@@ -9,6 +9,7 @@
 //! end. So a row's result does not depend on the block it is in, and a cached step equals a full pass.
 
 use crate::gemm::{Lhs, Out, PackedMatrix, Place, Start, gemm, gemm_at};
+use crate::math::rsqrt;
 use crate::parallel::{Shared, for_each};
 use crate::reduce::{dot_lanes, exp_sum_lanes, max_lanes};
 use crate::simd::kernel;
@@ -35,7 +36,7 @@ impl Heads {
     }
 
     fn scale(self) -> f32 {
-        1.0 / (self.dim as f32).sqrt()
+        rsqrt(self.dim as f32)
     }
 
     fn group(self) -> usize {

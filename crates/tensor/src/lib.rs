@@ -7,13 +7,14 @@
 //! a model is, and files. One product gives up bits for speed, [`Bf16Matrix`], for jobs that ask for it.
 //!
 //! ```text
-//! one generic body over sixteen lanes ──kernel!──▶ AVX-512 │ AVX2 + FMA │ portable Rust, chosen at run time
+//! one generic body over sixteen lanes ──kernel!──▶ AVX-512 │ AVX2 + FMA │ NEON │ portable Rust, chosen at run time
 //!        │
 //!        └─ gemm, attention, norms, RoPE, SwiGLU, cross-entropy, AdamW ◀── parts of the result ── threads
 //! ```
 //!
-//! **Invariant:** results, but for those of [`Bf16Matrix`], do not depend on the SIMD path, on the number of threads, on the profile, or on
-//! what else is in the batch.
+//! **Invariant:** results do not depend on the processor, on the SIMD path, on the number of threads, on
+//! the profile, or on what else is in the batch. (Only the payload of a NaN may: nothing may store one.)
+//! [`Bf16Matrix`] alone gives this up, for speed.
 //! **Invariant:** threads divide results, never sums.
 //! **Invariant:** no mathematical function of the platform's library is called, only `f32::mul_add`,
 //! `f32::sqrt` and rounding to an integer, which have one correct answer.
@@ -41,7 +42,7 @@ pub use cross_entropy::{cross_entropy, log_likelihoods};
 pub use four_bit::{FOUR_BIT_GROUP, FourBitMatrix};
 pub use gemm::{Bf16Matrix, Lhs, Out, PackedMatrix, PackedView, Start, gemm};
 pub use level::{SIMD_VARIABLE, SimdLevel};
-pub use math::{EXP_MAX, EXP_MIN, exp, ln, pow, sin_cos};
+pub use math::{EXP_MAX, EXP_MIN, exp, ln, pow, rsqrt, sin_cos};
 pub use norm::{rms_norm, rms_norm_backward};
 pub use optimizer::AdamW;
 pub use parallel::{for_each_mut, threads, with_threads};

@@ -1,5 +1,6 @@
 //! Root-mean-square normalisation.
 
+use crate::math::rsqrt;
 use crate::parallel::{Shared, for_rows};
 use crate::reduce::dot_lanes;
 use crate::simd::kernel;
@@ -24,7 +25,7 @@ kernel! {
             let (y, scale) = unsafe { (y.slice(i * width, width), scales.slice(i, 1)) };
             // SAFETY: inside a kernel.
             let squares = unsafe { dot_lanes::<S>(x, x) };
-            let r = 1.0 / (squares / width as f32 + eps).sqrt();
+            let r = rsqrt(squares / width as f32 + eps);
             scale[0] = r;
             for ((y, x), w) in y.iter_mut().zip(x).zip(w) {
                 *y = x * r * w;

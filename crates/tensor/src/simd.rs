@@ -7,12 +7,15 @@
 
 mod avx2;
 mod avx512;
+mod neon;
 mod scalar;
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx512::Avx512;
+#[cfg(target_arch = "aarch64")]
+pub(crate) use neon::Neon;
 pub(crate) use scalar::Scalar;
 
 use crate::gemm::Tile;
@@ -125,6 +128,12 @@ macro_rules! kernel {
             fn avx2($($arg: $ty),*) $(-> $ret)? {
                 body::<$crate::simd::Avx2>($($arg),*)
             }
+            #[cfg(target_arch = "aarch64")]
+            #[target_feature(enable = "neon")]
+            #[allow(clippy::too_many_arguments)]
+            fn neon($($arg: $ty),*) $(-> $ret)? {
+                body::<$crate::simd::Neon>($($arg),*)
+            }
             match $crate::level::SimdLevel::current() {
                 // SAFETY: `current` never names a path that the processor lacks.
                 #[cfg(target_arch = "x86_64")]
@@ -132,6 +141,9 @@ macro_rules! kernel {
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
                 $crate::level::SimdLevel::Avx2 => unsafe { avx2($($arg),*) },
+                // SAFETY: as above.
+                #[cfg(target_arch = "aarch64")]
+                $crate::level::SimdLevel::Neon => unsafe { neon($($arg),*) },
                 _ => body::<$crate::simd::Scalar>($($arg),*),
             }
         }
@@ -150,3 +162,162 @@ macro_rules! tile_shapes {
     };
 }
 pub(crate) use tile_shapes;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::level::on_every_path;
+    use crate::random::Random;
+    use dashu_float::FBig;
+    use dashu_float::round::mode::HalfEven;
+
+    type Exact = FBig<HalfEven, 2>;
+    type Lanes = [f32; LANES];
+
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Operation {
+        Add,
+        Sub,
+        Mul,
+        Div,
+        Fma,
+        Max,
+        Min,
+        Round,
+        Less,
+    }
+    use Operation::{Add, Div, Fma, Less, Max, Min, Mul, Round, Sub};
+
+    kernel! {
+        fn apply<S>(operation: Operation, a: &Lanes, b: &Lanes, c: &Lanes) -> Lanes {
+            // SAFETY: arrays of sixteen lanes, inside a kernel.
+            unsafe {
+                let [a, b, c] = [a, b, c].map(|x| S::load(x.as_ptr()));
+                S::lanes(match operation {
+                    Add => S::add(a, b),
+                    Sub => S::sub(a, b),
+                    Mul => S::mul(a, b),
+                    Div => S::div(a, b),
+                    Fma => S::fma(a, b, c),
+                    Max => S::max(a, b),
+                    Min => S::min(a, b),
+                    Round => S::round(a),
+                    Less => S::select_less(a, b, c, S::splat(7.0)),
+                })
+            }
+        }
+    }
+
+    /// 700 bits hold every sum of a product and an f32: exponents span 149 + 149 + 128.
+    fn exact(x: f32) -> Exact {
+        Exact::try_from(x).expect("not NaN").with_precision(700).value()
+    }
+
+    /// Whether y is the f32 nearest to the truth, the even one of two.
+    fn is_nearest(y: f32, truth: &Exact) -> bool {
+        let distance = |y: f32| {
+            let difference = exact(y) - truth;
+            if difference < Exact::ZERO { -difference } else { difference }
+        };
+        let ours = distance(y);
+        let even = y.to_bits() & 1 == 0;
+        [y.next_up(), y.next_down()].map(distance).iter().all(|d| ours < *d || even && ours == *d)
+    }
+
+    fn is_right(operation: Operation, [a, b, c]: [f32; 3], y: f32) -> bool {
+        let [x, z, w] = [a, b, c].map(exact);
+        match operation {
+            Add => is_nearest(y, &(x + z)),
+            Sub => is_nearest(y, &(x - z)),
+            Mul => is_nearest(y, &(x * z)),
+            Div => is_nearest(y, &(x / z)),
+            Fma => is_nearest(y, &(x * z + w)),
+            Max => y == if a > b { a } else { b },
+            Min => y == if a < b { a } else { b },
+            Round => y == a.round_ties_even(),
+            Less => y == if a < b { c } else { 7.0 },
+        }
+    }
+
+    /// Operands where a result that is rounded twice, or a subnormal that is flushed, shows.
+    fn operands(random: &mut Random) -> [f32; 3] {
+        let mut spread = |width: usize, middle: i32| {
+            let exponent = middle + random.below(width) as i32 - width as i32 / 2;
+            let bits = random.next();
+            let mantissa = match bits & 3 {
+                // Few bits set: sums and products that are ties.
+                0 => 1 << (bits >> 8).rem_euclid(23),
+                1 => 0x7f_ffff ^ (1 << (bits >> 8).rem_euclid(23)),
+                _ => (bits >> 32) as u32 & 0x7f_ffff,
+            };
+            let sign = ((bits >> 40) as u32 & 1) << 31;
+            f32::from_bits(sign | ((exponent.clamp(0, 253) as u32) << 23) | mantissa)
+        };
+        let (a, b) = match spread(4, 127).to_bits() & 7 {
+            // A product near the subnormal numbers.
+            0 => (spread(60, 64), spread(60, 50)),
+            // Subnormal operands.
+            1 => (spread(2, 0), spread(40, 127)),
+            _ => (spread(40, 127), spread(40, 127)),
+        };
+        // An addend about as large as the product, or so small that it only breaks a tie.
+        let product = (f64::from(a) * f64::from(b)).abs().log2() as i32 + 127;
+        let c = match spread(4, 127).to_bits() & 3 {
+            0 => spread(8, 4),
+            1 => spread(8, product - 26),
+            _ => spread(50, product),
+        };
+        [a, b, c]
+    }
+
+    #[test]
+    fn every_operation_is_rounded_once_on_every_path() {
+        let mut random = Random::new(17, 0);
+        let rounds = if cfg!(debug_assertions) { 40 } else { 1_000 };
+        let mut twice = 0;
+        for _ in 0..rounds {
+            let triples: [[f32; 3]; LANES] = std::array::from_fn(|_| operands(&mut random));
+            let [a, b, c] = std::array::from_fn(|i| triples.map(|t| t[i]));
+            for operation in [Add, Sub, Mul, Div, Fma, Max, Min, Round, Less] {
+                let mut first: Option<Lanes> = None;
+                on_every_path(|level| {
+                    let result = apply(operation, &a, &b, &c);
+                    let bits = |x: Lanes| x.map(f32::to_bits);
+                    let first = *first.get_or_insert(result);
+                    assert!(bits(first) == bits(result), "{level:?} differs in {operation:?}");
+                });
+                for (operands, y) in triples.iter().zip(first.expect("at least the scalar path")) {
+                    assert!(
+                        is_right(operation, *operands, y),
+                        "{operation:?} {operands:?} = {y:e}"
+                    );
+                }
+            }
+            twice += triples.iter().filter(|[a, b, c]| a.mul_add(*b, *c) != a * b + c).count();
+        }
+        assert!(twice > rounds, "the operands do not tell one rounding from two");
+    }
+
+    #[test]
+    fn a_square_root_is_rounded_once() {
+        let mut random = Random::new(18, 0);
+        for _ in 0..if cfg!(debug_assertions) { 500 } else { 10_000 } {
+            let x = f32::from_bits((random.next() >> 33) as u32 % f32::INFINITY.to_bits());
+            assert!(is_nearest(x.sqrt(), &exact(x).sqrt()), "{x:e}");
+        }
+    }
+
+    #[test]
+    fn an_addend_far_below_decides_a_tie_on_every_path() {
+        // (1 + 2⁻¹²)² = 1 + 2⁻¹¹ + 2⁻²⁴ lies exactly between two floats. What is added is too small for
+        // an f64 to hold beside it.
+        let a = [1.0 + 2.0f32.powi(-12); LANES];
+        let below = 1.0 + 2.0f32.powi(-11);
+        on_every_path(|level| {
+            let rounded = |c: f32| apply(Fma, &a, &a, &[c; LANES]);
+            assert_eq!(rounded(0.0), [below; LANES], "{level:?}: ties go to even");
+            assert_eq!(rounded(-f32::from_bits(1)), [below; LANES], "{level:?}");
+            assert_eq!(rounded(f32::from_bits(1)), [below.next_up(); LANES], "{level:?}");
+        });
+    }
+}

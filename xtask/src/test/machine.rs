@@ -8,11 +8,11 @@ use std::process::{Command, Stdio};
 use eyre::{Result, WrapErr, bail, ensure};
 
 /// A program the steps call.
-struct Program {
-    name: &'static str,
+pub(super) struct Program {
+    pub(super) name: &'static str,
     /// The Debian package that brings it.
-    package: &'static str,
-    needed_for: &'static str,
+    pub(super) package: &'static str,
+    pub(super) needed_for: &'static str,
 }
 
 const PROGRAMS: &[Program] = &[
@@ -34,10 +34,7 @@ const NODE_MAJOR_MIN: u32 = 20;
 
 /// Installs what is missing. Errors say what is missing, what it is needed for and how to get it.
 pub(super) fn prepare() -> Result<()> {
-    let missing = missing(PROGRAMS, answers);
-    if !missing.is_empty() {
-        install_debian_packages(&missing)?;
-    }
+    install_missing(PROGRAMS)?;
     for (program, component) in RUST_COMPONENTS {
         if !answers(program) {
             println!("installing the Rust component {component}");
@@ -45,6 +42,12 @@ pub(super) fn prepare() -> Result<()> {
         }
     }
     require_node(&version_of_node()?)
+}
+
+/// Installs those of `programs` that do not answer.
+pub(super) fn install_missing(programs: &[Program]) -> Result<()> {
+    let missing = missing(programs, answers);
+    if missing.is_empty() { Ok(()) } else { install_debian_packages(&missing) }
 }
 
 fn missing(programs: &[Program], present: impl Fn(&str) -> bool) -> Vec<&Program> {
@@ -85,7 +88,8 @@ fn is_root() -> Result<bool> {
     Ok(id.stdout.trim_ascii() == b"0")
 }
 
-fn succeed(command: &mut Command) -> Result<()> {
+/// Runs `command`; its failure is ours.
+pub(super) fn succeed(command: &mut Command) -> Result<()> {
     let shown = format!("{command:?}");
     let status = command.status().wrap_err_with(|| format!("could not start {shown}"))?;
     ensure!(status.success(), "{shown} ended with {status}");

@@ -1,12 +1,13 @@
 //! What `cargo xtask test` runs, in which order, and what depends on what.
 //!
 //! One profile is compiled: release, which is what is shipped. Clippy checks in that profile too, so
-//! build scripts and procedural macros are built once. Only the float kernels are compiled a second
-//! time, in the debug profile, to see that both give the same bits.
+//! build scripts and procedural macros are built once. Only what computes with floats is compiled again:
+//! in the debug profile, and in the full run for another processor, to see that all give the same bits.
 
 use std::fmt;
 
 use super::command_line::CommandLine;
+use super::second_target;
 
 /// How much is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub(super) struct Step {
 pub(super) enum Work {
     /// Sees to it that the machine has what the other steps call.
     Machine,
+    /// Sees to it that programs for another processor can be compiled and run.
+    SecondTarget,
     /// The rules of this repository.
     Tidy,
     /// A program.
@@ -112,9 +115,48 @@ const EVERYDAY: &[Step] = &[
         needs: &["machine"],
         counts_tests: true,
     },
+    Step {
+        name: "same training in debug",
+        work: command(
+            "cargo",
+            &["test", "--locked", "-p", "openledger-factory", "--test", "training", "golden"],
+        ),
+        needs: &["machine"],
+        counts_tests: true,
+    },
 ];
 
 const SLOW: &[Step] = &[
+    check("second target", Work::SecondTarget),
+    Step {
+        name: "same bits on AArch64",
+        work: Work::Command(CommandLine {
+            program: "cargo",
+            arguments: &[
+                "test",
+                "--release",
+                "--locked",
+                "--no-fail-fast",
+                "--target",
+                second_target::TRIPLE,
+                "-p",
+                "openledger-tensor",
+                "-p",
+                "openledger-factory",
+                "--lib",
+                "--test",
+                "golden",
+                "--test",
+                "kernels",
+                "--test",
+                "training",
+            ],
+            folder: "",
+            environment: second_target::ENVIRONMENT,
+        }),
+        needs: &["machine", "second target"],
+        counts_tests: true,
+    },
     Step {
         name: "long contract fuzzing",
         work: in_contracts(&["run", "test:full"]),
@@ -184,6 +226,7 @@ impl fmt::Display for Work {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Machine => write!(f, "compilers, Node, Rust components"),
+            Self::SecondTarget => write!(f, "{}", second_target::DESCRIPTION),
             Self::Tidy => write!(f, "cargo xtask tidy"),
             Self::Command(command) => write!(f, "{command}"),
         }
@@ -219,8 +262,8 @@ mod tests {
 
     #[test]
     fn the_workspace_is_compiled_in_release_only() {
-        let kernels_alone = ["same bits in debug", "format"];
-        for step in plan(Extent::Full).iter().filter(|step| !kernels_alone.contains(&step.name)) {
+        let others = ["same bits in debug", "same training in debug", "format"];
+        for step in plan(Extent::Full).iter().filter(|step| !others.contains(&step.name)) {
             if let Work::Command(CommandLine { program: "cargo", arguments, .. }) = &step.work {
                 assert!(arguments.contains(&"--release"), "{}", step.name);
             }

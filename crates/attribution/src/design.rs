@@ -1,5 +1,6 @@
 //! Which half of the players each run trains on.
 
+mod budget;
 mod hadamard;
 
 use alloy_sol_types::{SolValue, sol};
@@ -65,7 +66,8 @@ pub struct DesignRef {
 }
 
 impl Design {
-    /// The smallest design for `players`: least training.
+    /// The smallest design for `players`: least training. [`Design::within`] spends more runs, for more
+    /// precision and a lower noise floor; with 3 or 4 players the floor is high (`CONTRASTS_MIN`).
     ///
     /// Errors: [`Error::PlayerCount`] for none or more than [`PLAYERS_MAX`].
     pub fn new(players: usize) -> Result<Self, Error> {

@@ -61,6 +61,21 @@ pub enum Error {
         /// Order asked for.
         order: u8,
     },
+    /// No design for so many players keeps to the budget.
+    #[error(
+        "a design for {players} players has at least {runs_needed} runs and the budget is {runs_max}; \
+         group the contributors into at most {players_max} players, or allow more runs"
+    )]
+    Budget {
+        /// Players asked for.
+        players: usize,
+        /// Most runs, the published adapter and the base among them.
+        runs_max: usize,
+        /// Runs of the smallest design for so many players.
+        runs_needed: usize,
+        /// Most players whose design keeps to the budget.
+        players_max: usize,
+    },
     /// The committed hash belongs to another design.
     #[error("the design hash is not the hash of this design")]
     DesignHash,
@@ -135,6 +150,7 @@ impl Error {
             Self::PlayerCount(_)
             | Self::Order { .. }
             | Self::RunsRepeat { .. }
+            | Self::Budget { .. }
             | Self::DesignHash => Step::Design,
             Self::RunCount { .. } | Self::ValueTooLarge(_) => Step::Values,
             Self::AnswerTooLong(_)

@@ -33,7 +33,7 @@ pub use effects::{Effects, VALUE_MAX, VALUE_UNITS_PER_NAT, effects};
 pub use error::{Error, MatchProblem, Step};
 pub use evidence::{Evidence, EvidenceInputs, Inputs, Outcome, SpanInput};
 pub use explained::explained;
-pub use noise_floor::{CONTRASTS_MIN, noise_floor};
+pub use noise_floor::{CONTRASTS_MIN, FLOOR_MAX, floor_multiple, noise_floor};
 pub use openledger_primitives::Share;
 pub use shares::{Shares, shares};
 pub use spans::{

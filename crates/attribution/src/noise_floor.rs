@@ -1,5 +1,9 @@
 //! How large an effect must be to be more than the error of its own measurement.
 
+mod multiples;
+
+pub use multiples::floor_multiple;
+
 use crate::Effects;
 
 /// Unused contrasts below which there is no noise floor: a median of one or two numbers is robust
@@ -11,8 +15,12 @@ use crate::Effects;
 /// their effects.
 pub const CONTRASTS_MIN: usize = 3;
 
-/// The noise floor of one answer: twice Lenth's pseudo standard error of its unused contrasts, rounded
-/// up, in the units of [`Effects`]. An effect is paid if it is greater.
+/// No floor is above this, and no effect reaches it: 2⁵², so that a reader that keeps JSON numbers as
+/// doubles reads it right.
+pub const FLOOR_MAX: i64 = 1 << 52;
+
+/// The noise floor of one answer: a multiple of Lenth's pseudo standard error of its unused contrasts,
+/// rounded up, in the units of [`Effects`]. An effect is paid if it is greater.
 ///
 /// With c the magnitudes of the contrasts: s₀ = 1.5·median c; PSE = 1.5·median of those c < 2.5·s₀.
 /// The trimming keeps real interactions, which are few, from raising the floor. Lenth applies this to
@@ -22,23 +30,24 @@ pub const CONTRASTS_MIN: usize = 3;
 /// all 2m runs and so have the variance of an effect. Columns without a player carry three-way
 /// interactions and even contrasts two-way ones, so the floor errs upwards, towards the commons.
 ///
-/// Two pseudo standard errors, not Lenth's t quantile: chosen on the text prototype, where a
-/// contributor of wrong answers cleared it in 5 % of answers and the true owner in 96 %. Against normal
-/// noise 6 % of worthless effects clear it with 7 contrasts and 3 % with 50 (`tests/it/recovery.rs`):
-/// a larger order buys a sharper floor.
+/// The multiple is [`floor_multiple`]: an effect that is nothing but normal noise clears the floor in
+/// 0.9 % of answers, whatever the number of contrasts. A fixed multiple cannot do that: at 2 it is 6 %
+/// with 7 contrasts and 3 % with 50. The price is paid where contrasts are few, since their PSE is
+/// itself uncertain: 4.6 PSE with 7 of them, 8.3 with 3. A larger order buys a lower floor.
+/// `tests/it/recovery.rs` prints who clears it, for players and orders of all sizes.
 ///
 /// Source: Lenth 1989, "Quick and easy analysis of unreplicated factorials", Technometrics 31(4).
 pub fn noise_floor(effects: &Effects) -> i64 {
     let mut magnitudes: Vec<i64> = effects.unused().iter().map(|c| c.abs()).collect();
-    if magnitudes.len() < CONTRASTS_MIN {
-        return 0;
-    }
+    let Some(multiple) = floor_multiple(magnitudes.len()) else { return 0 };
     magnitudes.sort_unstable();
     let median = twice_median(&magnitudes);
     // c < 2.5 · 1.5 · median, with twice the median in hand.
     let inert = magnitudes.partition_point(|c| 8 * i128::from(*c) < 15 * i128::from(median));
-    // 2 · 1.5 · median
-    (3 * twice_median(&magnitudes[..inert]) + 1) / 2
+    // multiple / 64 · 1.5 · median, rounded up
+    let scaled = 3 * i128::from(multiple) * i128::from(twice_median(&magnitudes[..inert]));
+    let floor = (scaled + 255) / 256;
+    i64::try_from(floor).map_or(FLOOR_MAX, |floor| floor.min(FLOOR_MAX))
 }
 
 /// Twice the median of ascending numbers, so that it is whole. Zero for none.
@@ -67,12 +76,28 @@ mod tests {
         noise_floor(&effects)
     }
 
+    /// ⌈multiple · 1.5 · median⌉.
+    fn of_median(contrasts: usize, twice_median: i64) -> i64 {
+        let multiple = i64::from(floor_multiple(contrasts).unwrap());
+        (3 * multiple * twice_median + 255) / 256
+    }
+
     #[test]
-    fn the_floor_is_three_medians_and_one_large_interaction_does_not_raise_it() {
-        assert_eq!(floor_of([10, 10, 10]), 3 * 80);
-        assert_eq!(floor_of([10, -10, 1_000_000]), 3 * 80);
-        assert_eq!(floor_of([1, 2, 3]), 3 * 16);
+    fn one_large_interaction_does_not_raise_the_floor() {
+        let even = |magnitude: i64| of_median(3, 2 * magnitude);
+        assert_eq!(floor_of([10, 10, 10]), even(80));
+        assert_eq!(floor_of([10, -10, 1_000_000]), even(80));
+        assert_eq!(floor_of([1, 2, 3]), even(16));
         assert_eq!(floor_of([0, 0, 7]), 0);
+    }
+
+    #[test]
+    fn no_effect_reaches_the_largest_floor() {
+        let runs = 2 * i64::from(crate::ORDER_MAX);
+        assert!(runs * crate::VALUE_MAX < FLOOR_MAX);
+        let design = Design::new(4).unwrap();
+        let high = [1, 1, 1, -1, 1, 1, 1, -1].map(|sign: i64| sign * crate::VALUE_MAX);
+        assert!(noise_floor(&effects(&design, &high).unwrap()) <= FLOOR_MAX);
     }
 
     #[test]
@@ -82,12 +107,12 @@ mod tests {
         let design = Design::new(3).unwrap();
         let effects = effects(&design, &[5, 0, 0, 0, 0, 0, 0, 0]).unwrap();
         assert_eq!(effects.unused(), [5, 5, 5, 5]);
-        assert_eq!(noise_floor(&effects), 15);
+        assert_eq!(noise_floor(&effects), of_median(4, 10));
         let effects = crate::effects(&design, &[1, 0, 0, 2, 0, 0, 0, 0]).unwrap();
         let mut unused: Vec<i64> = effects.unused().iter().map(|c| c.abs()).collect();
         unused.sort_unstable();
         assert_eq!(unused, [1, 1, 3, 3]);
-        assert_eq!(noise_floor(&effects), 6);
+        assert_eq!(noise_floor(&effects), of_median(4, 4));
     }
 
     #[test]

@@ -4,7 +4,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod agreement;
+mod floor_multiples;
 mod generators;
+mod noise;
 mod promises;
 mod recovery;
 mod reference;

@@ -1,12 +1,13 @@
 //! The definitions once more, in exact rationals, as plainly as they can be written.
 //!
-//! Shares nothing with the library but its types, the rows of the design and the hash of a tie.
+//! Shares nothing with the library but its types, the rows of the design, the table of the noise floor and
+//! the hash of a tie.
 
 use num_bigint::BigInt;
 use num_rational::BigRational;
 use openledger_attribution::{
-    Design, HOLDERS_MAX, Inputs, Outcome, SPAN_SURPRISAL_MIN, SPAN_TOKENS_MIN, Share, Shares, Span,
-    SpanCredit,
+    Design, FLOOR_MAX, HOLDERS_MAX, Inputs, Outcome, SPAN_SURPRISAL_MIN, SPAN_TOKENS_MIN, Share,
+    Shares, Span, SpanCredit, floor_multiple,
 };
 use openledger_primitives::{B256, keccak256};
 
@@ -17,8 +18,8 @@ pub(crate) fn outcome(inputs: &Inputs) -> Outcome {
 
     let effects: Vec<BigRational> =
         (0..players).map(|c| contrast(&design, &inputs.values, c, -1)).collect();
-    let margin = two_pseudo_standard_errors(&design, &inputs.values);
-    let noise_floor = (&margin * &order).ceil();
+    let margin = noise_margin(&design, &inputs.values);
+    let noise_floor = (&margin * &order).ceil().min(integer(FLOOR_MAX));
     let explained = explained(inputs, design.order());
     let credit = credit(inputs);
 
@@ -50,19 +51,17 @@ fn contrast(design: &Design, values: &[i64], column: usize, fold: i64) -> BigRat
     sum / integer(order)
 }
 
-/// Lenth 1989, with the contrasts that no player owns.
-fn two_pseudo_standard_errors(design: &Design, values: &[i64]) -> BigRational {
+/// Lenth 1989, with the contrasts that no player owns, times the multiple for their number.
+fn noise_margin(design: &Design, values: &[i64]) -> BigRational {
     let odd = (design.players()..design.order()).map(|c| contrast(design, values, c, -1));
     let even = (1..design.order()).map(|c| contrast(design, values, c, 1));
     let mut magnitudes: Vec<BigRational> =
         odd.chain(even).map(|c| if c < zero() { -c } else { c }).collect();
-    if magnitudes.len() < 3 {
-        return zero();
-    }
+    let Some(multiple) = floor_multiple(magnitudes.len()) else { return zero() };
     magnitudes.sort();
     let first = ratio(3, 2) * median(&magnitudes);
     magnitudes.retain(|c| *c < ratio(5, 2) * &first);
-    integer(2) * ratio(3, 2) * median(&magnitudes)
+    ratio(i64::from(multiple), 64) * ratio(3, 2) * median(&magnitudes)
 }
 
 fn median(ascending: &[BigRational]) -> BigRational {

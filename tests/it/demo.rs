@@ -103,4 +103,35 @@ fn a_named_folder_keeps_the_chain_the_model_and_the_receipts() {
     assert!(document["answer"].as_str().unwrap().contains(closest["text"].as_str().unwrap()));
     let text = String::from_utf8(machine.run(&show).stdout).unwrap();
     assert!(text.contains(first["sentence"].as_str().unwrap()), "{text}");
+    the_training_can_be_repeated_segment_by_segment(&machine);
+}
+
+fn the_training_can_be_repeated_segment_by_segment(machine: &Machine) {
+    let retrain = |more: &[&str]| {
+        let args = ["audit", "retrain", "--json", "--data-dir", "data", "--model", "records"];
+        machine.run(&[&args[..], more].concat())
+    };
+    for run in ["0", "1"] {
+        let report: Value = serde_json::from_slice(&retrain(&["--run", run]).stdout).unwrap();
+        assert_eq!(report["equal"], true, "{report}");
+        assert!(report["segments"].as_array().unwrap().len() > 1, "{report}");
+    }
+    let refused = |more: &[&str], why: &str| {
+        let output = retrain(more);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{errors}");
+        assert!(errors.contains(why), "{errors}");
+    };
+    refused(&["--segment", "99"], "has the segments 1 to");
+    // Changed records give another state: the trace is that of the committed ones.
+    let folder = machine.path("data").join("models/records");
+    let manifest = fs::read_to_string(folder.join("model.json")).unwrap();
+    let mut other: Value = serde_json::from_str(&manifest).unwrap();
+    other["recipe"]["learning_rate"] = 0.002.into();
+    fs::write(folder.join("model.json"), other.to_string()).unwrap();
+    refused(&["--segment", "1"], "segment 1 of run 0 does not give the recorded state");
+    refused(&["--segment", "2"], "it belongs to another recipe");
+    other["traces"][0][0] = format!("0x{}", "00".repeat(32)).into();
+    fs::write(folder.join("model.json"), other.to_string()).unwrap();
+    refused(&["--segment", "1"], "are not what its trace root commits to");
 }

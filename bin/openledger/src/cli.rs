@@ -146,6 +146,30 @@ pub struct ExportGenesisArgs {
 pub enum AuditCommand {
     /// Re-derive every number of a receipt; fails and names the step if one does not hold.
     Verify(VerifyArgs),
+    /// Train segments of a model's runs again; fails if one does not end in the recorded state.
+    Retrain(RetrainArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct RetrainArgs {
+    /// Data folder of a node that holds the model.
+    #[arg(long, value_name = "DIR", default_value = "openledger-data")]
+    pub data_dir: PathBuf,
+    /// Name of the model.
+    #[arg(long, value_name = "NAME")]
+    pub model: String,
+    /// Run of the design: 0 is the published adapter, the others are counterfactual.
+    #[arg(long, default_value_t = 0)]
+    pub run: usize,
+    /// Segment of the run, from 1; every one by default.
+    #[arg(long)]
+    pub segment: Option<usize>,
+    /// Threads for training; all cores by default. The result is the same for any number.
+    #[arg(long)]
+    pub threads: Option<usize>,
+    /// Also check that this chain holds the traces' root.
+    #[arg(long, value_name = "URL")]
+    pub rpc: Option<String>,
 }
 
 #[derive(Debug, Args)]

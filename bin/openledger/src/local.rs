@@ -209,6 +209,7 @@ pub fn gateway_failure(error: openledger_gateway::Error) -> Failure {
         Error::NameTaken(_) => failure(Exit::Conflict, "the model cannot be published")
             .hint("rename the file of records, or choose another folder with --data-dir"),
         Error::WrongChain { .. } => failure(Exit::Chain, "this is another chain"),
+        Error::Audit(_) => failure(Exit::Failure, "the audit failed"),
         Error::Reverted { .. } => failure(Exit::Chain, "a transaction was refused"),
         Error::TooManyContributors { .. } | Error::RecordTooLong { .. } => {
             failure(Exit::Usage, "these records cannot be trained on")

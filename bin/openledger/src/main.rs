@@ -19,6 +19,7 @@ mod local;
 mod logging;
 mod node;
 mod output;
+mod retrain;
 mod signals;
 mod terminal;
 mod training;
@@ -62,6 +63,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Demo(args) => demo::run(args, output).await,
             Command::Up(args) => up::run(args, output).await,
             Command::Audit(AuditCommand::Verify(args)) => audit::verify(&args, output).await,
+            Command::Audit(AuditCommand::Retrain(args)) => retrain::run(args, output).await,
             Command::Attribution(AttributionCommand::Show(args)) => {
                 attribution::show(&args, output)
             }

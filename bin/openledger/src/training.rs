@@ -70,7 +70,8 @@ pub async fn train_and_publish(
     let threads =
         args.threads.unwrap_or_else(|| thread::available_parallelism().map_or(1, Into::into));
     let meter = Arc::new(Meter::new(terminal, recipe.steps as u64));
-    let trained = in_background(local, contributed, &recipe, threads, Arc::clone(&meter)).await?;
+    let trained =
+        in_background(local, contributed, &recipe, threads, &folder, Arc::clone(&meter)).await?;
     let counterfactual_took = meter.end();
 
     let publication = Publication {
@@ -163,12 +164,13 @@ async fn in_background(
     contributed: &Contributed,
     recipe: &Recipe,
     threads: usize,
+    folder: &Path,
     meter: Arc<Meter>,
 ) -> Result<TrainedModel, Failure> {
     let (base_dir, tokenizer, template) =
         (local.base_dir.clone(), Arc::clone(&local.tokenizer), Arc::clone(&local.template));
     let (version, players) = (contributed.version.clone(), contributed.onchain.players.clone());
-    let recipe = recipe.clone();
+    let (recipe, folder) = (recipe.clone(), folder.to_owned());
     tokio::task::spawn_blocking(move || {
         let base = openledger_model::Decoder::load_for_training(&base_dir)?;
         let job = TrainingJob {
@@ -179,6 +181,7 @@ async fn in_background(
             players: &players,
             recipe: &recipe,
             threads,
+            folder: &folder,
         };
         train(&job, &|progress| meter.show(progress))
     })

@@ -130,11 +130,9 @@ impl TrainingRun<'_> {
         let mut failed = None;
         self.advance(&mut state, usize::MAX - steps, |state| {
             let proceed = progress(self.progress(state));
-            let due = |c: &&Checkpoints| {
-                proceed == Proceed::Stop || c.due(state.step) || state.step == steps
-            };
-            if let Some(checkpoints) = checkpoints.filter(due)
-                && let Err(error) = self.keep(state, &checkpoints.path)
+            let last = proceed == Proceed::Stop || state.step == steps;
+            if let Some(checkpoints) = checkpoints
+                && let Err(error) = checkpoints.keep(self, state, last)
             {
                 failed = Some(error);
                 return Proceed::Stop;

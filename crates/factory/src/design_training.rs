@@ -156,10 +156,8 @@ fn train_together(
         }
         for i in moved {
             let last = proceed == Proceed::Stop || states[i].step == runs[i].recipe().steps;
-            if let Some(files) = &files
-                && (last || files[i].due(states[i].step))
-            {
-                runs[i].keep(&states[i], &files[i].path)?;
+            if let Some(files) = &files {
+                files[i].keep(&runs[i], &states[i], last)?;
             }
         }
         let (step, steps) = (states[behind].step, runs[behind].recipe().steps);

@@ -47,6 +47,6 @@ pub use openledger_model::Precision;
 pub use pretrain::{Pretrain, PretrainProgress, Proceed, pretrain};
 pub use recipe::{BATCH_SIZE_MAX, Recipe, STEPS_MAX};
 pub use train_error::TrainError;
-pub use training_checkpoint::Checkpoints;
+pub use training_checkpoint::{Checkpoints, state_file, states_folder};
 pub use training_run::TrainingRun;
 pub use training_state::TrainingState;

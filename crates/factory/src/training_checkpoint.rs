@@ -26,17 +26,46 @@ pub struct Checkpoints {
     pub path: PathBuf,
     /// Steps between two checkpoints, which is the most that can be lost.
     pub every: usize,
+    /// Whether the state of every entry of the trace is kept too, in [`states_folder`] beside the file:
+    /// what an auditor starts a segment from.
+    pub states: bool,
+}
+
+/// Folder of the states of a run whose checkpoint is `path`.
+pub fn states_folder(path: &Path) -> PathBuf {
+    path.with_extension("states")
+}
+
+/// File of the state after `step` steps in a folder of states.
+pub fn state_file(folder: &Path, step: usize) -> PathBuf {
+    folder.join(format!("{step:07}.state"))
 }
 
 impl Checkpoints {
-    /// Whether one is due after a step.
-    pub(crate) fn due(&self, step: usize) -> bool {
-        step.is_multiple_of(self.every.max(1))
+    /// Those of one run of a design.
+    pub fn of_run(&self, run: usize) -> Self {
+        let path = self.path.join(format!("run-{run}.checkpoint"));
+        Self { path, every: self.every, states: self.states }
     }
 
-    /// Those of one run of a design.
-    pub(crate) fn of_run(&self, run: usize) -> Self {
-        Self { path: self.path.join(format!("run-{run}.checkpoint")), every: self.every }
+    /// Writes what is due after a step; a checkpoint is due too where no step follows.
+    pub(crate) fn keep(
+        &self,
+        run: &TrainingRun<'_>,
+        state: &TrainingState,
+        last: bool,
+    ) -> Result<(), TrainError> {
+        // The state first: a checkpoint behind it lacks nothing that a later run does not write again.
+        if self.states && run.recipe().traces(state.step) {
+            let folder = states_folder(&self.path);
+            let file = |source| TrainError::File { path: folder.clone(), source };
+            std::fs::create_dir_all(&folder).map_err(file)?;
+            write_durably(&state_file(&folder, state.step), &run.write_state(state))?;
+        }
+        if last || state.step.is_multiple_of(self.every.max(1)) {
+            write_durably(&self.path, &run.write_state(state))?;
+        }
+        Ok(())
     }
 }
 
@@ -114,7 +143,9 @@ impl TrainingRun<'_> {
     }
 
     /// The state in a file, or that before the first step where there is no file.
-    pub(crate) fn resume(&self, path: &Path) -> Result<TrainingState, TrainError> {
+    ///
+    /// Errors: [`TrainError::Checkpoint`] if it is not one of this run, [`TrainError::File`].
+    pub fn resume(&self, path: &Path) -> Result<TrainingState, TrainError> {
         let file = |source| TrainError::File { path: path.into(), source };
         let wrong = |why| TrainError::Checkpoint { path: path.into(), why };
         let size = match std::fs::metadata(path) {
@@ -126,9 +157,5 @@ impl TrainingRun<'_> {
             return Err(wrong("it is larger than any state of this run"));
         }
         self.read_state(&std::fs::read(path).map_err(file)?).map_err(wrong)
-    }
-
-    pub(crate) fn keep(&self, state: &TrainingState, path: &Path) -> Result<(), TrainError> {
-        write_durably(path, &self.write_state(state))
     }
 }

@@ -51,7 +51,7 @@ fn a_run_that_reports_its_steps() {
     let Some(path) = std::env::var_os(CHECKPOINT_VARIABLE) else { return };
     let (base, examples, recipe) = (base(), examples(), killed_recipe());
     let run = TrainingRun::new(&base, &recipe, &examples, &[true; 3]).expect("fits");
-    let checkpoints = Checkpoints { path: path.into(), every: EVERY };
+    let checkpoints = Checkpoints { path: path.into(), every: EVERY, states: false };
     let trained = run.train(Some(&checkpoints), |p| {
         eprintln!("step {}", p.step);
         Proceed::Continue
@@ -125,7 +125,8 @@ fn a_run_stopped_after_any_step_goes_on_to_the_same_bits() {
     let whole = run.train(None, |_| Proceed::Continue).expect("trains");
     for stop in 1..recipe.steps {
         let folder = tempfile::tempdir().expect("a folder");
-        let checkpoints = Checkpoints { path: folder.path().join("run"), every: 1000 };
+        let checkpoints =
+            Checkpoints { path: folder.path().join("run"), every: 1000, states: false };
         let stopped = run.train(Some(&checkpoints), |p| {
             if p.step == stop { Proceed::Stop } else { Proceed::Continue }
         });
@@ -182,7 +183,7 @@ fn a_checkpoint_of_anything_else_is_refused_with_the_reason() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("run");
     std::fs::write(&path, &bytes[1..]).expect("written");
-    let checkpoints = Checkpoints { path: path.clone(), every: 1 };
+    let checkpoints = Checkpoints { path: path.clone(), every: 1, states: false };
     let error = run.train(Some(&checkpoints), |_| panic!("a step was made")).expect_err("refused");
     assert!(error.to_string().contains("run cannot be resumed: it is no checkpoint"), "{error}");
 }
@@ -232,7 +233,7 @@ fn runs_in_one_batch_come_out_as_they_would_alone() {
 fn a_design_stopped_half_way_goes_on_per_run_however_it_is_batched() {
     let (base, examples, subsets) = (base(), examples(), subsets());
     let folder = tempfile::tempdir().expect("a folder");
-    let checkpoints = Checkpoints { path: folder.path().join("design"), every: 3 };
+    let checkpoints = Checkpoints { path: folder.path().join("design"), every: 3, states: true };
     let options = |threads, runs_per_batch, checkpoints| DesignOptions {
         threads,
         runs_per_batch,

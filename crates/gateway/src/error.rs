@@ -103,6 +103,9 @@ pub enum Error {
     /// The serving engine failed.
     #[error(transparent)]
     Engine(#[from] openledger_openlora::Error),
+    /// What was to be audited is not there, or not what it claims to be.
+    #[error("{0}")]
+    Audit(String),
     /// A signature could not be made.
     #[error("signing failed: {0}")]
     Signing(String),

@@ -31,6 +31,7 @@ mod publish;
 mod published_model;
 mod random;
 mod reservations;
+mod retrain;
 mod server;
 mod settler;
 mod stop_filter;
@@ -40,6 +41,7 @@ mod verify;
 mod verify_further;
 mod view;
 mod wallets;
+mod work_folder;
 
 pub use api_key::new_api_key;
 pub use document::{
@@ -52,6 +54,7 @@ pub use gateway::{Gateway, Parts};
 pub use ledger::{Included, Ledger, Registration, SettlementRecord, Terms};
 pub use publish::{Contributed, Publication, contribute, load_adapters, players, publish};
 pub use published_model::{ModelManifest, PublishedModel, design_root, training_records};
+pub use retrain::{Retraining, SegmentReport, trace_root};
 pub use server::{BODY_BYTES_MAX, bind, serve};
 pub use settler::settle_receipts;
 pub use store::{ReceiptStatus, Store, StoredReceipt};

@@ -1,7 +1,7 @@
 use std::{fs, path::Path};
 
 use openledger_datanet::{Version, save_version};
-use openledger_factory::Recipe;
+use openledger_factory::{Recipe, Trained};
 use openledger_model::{Adapter, Decoder};
 use openledger_primitives::{Address, B256, Price, keccak256, merkle};
 
@@ -9,7 +9,9 @@ use crate::{
     Error, Ledger, ModelManifest, PublishedModel, TrainedModel,
     document::{DatanetEvidence, Player},
     ledger::{Included, Registration},
-    published_model::{design_root, records_folder, run_folder},
+    published_model::{design_root, records_folder, run_folder, states_folder},
+    retrain::trace_root,
+    work_folder::WorkFolder,
 };
 
 /// A Datanet version that is committed on chain.
@@ -113,12 +115,10 @@ pub async fn publish(
     }
     let runs = save_runs(&folder, publication)?;
     save_version(publication.version, &records_folder(&folder))?;
-    let trace = publication.trained.runs.iter().flatten().next();
-    let trace_leaves: Vec<B256> = trace
-        .iter()
-        .flat_map(|trained| &trained.trace)
-        .map(|state| merkle::leaf_hash(state))
-        .collect();
+    let trace = |run: &Option<Trained>| {
+        run.iter().flat_map(|trained| &trained.trace).map(|state| B256::from(*state)).collect()
+    };
+    let traces: Vec<Vec<B256>> = publication.trained.runs.iter().map(trace).collect();
     let recipe_json = serde_json_canonicalizer::to_vec(publication.recipe)
         .map_err(|error| Error::Corrupt(error.to_string()))?;
     let datanet = &publication.contributed.datanet;
@@ -128,7 +128,7 @@ pub async fn publish(
         adapter_hash: runs[0].unwrap_or_default(),
         // Recipe and design together say how every run was made.
         recipe_root: merkle::node_hash(keccak256(recipe_json), publication.trained.design.hash()),
-        trace_root: merkle::root(&trace_leaves),
+        trace_root: trace_root(&traces),
         design_root: design_root(&runs),
         datanets: vec![(datanet.datanet_id, datanet.version)],
         price: publication.price,
@@ -143,6 +143,7 @@ pub async fn publish(
         created: ledger.terms(model_id).await?.issued_at,
         base_hash: registration.base_hash,
         recipe: publication.recipe.clone(),
+        traces,
         trace_root: registration.trace_root,
         design: publication.trained.design.reference(),
         runs,
@@ -150,6 +151,7 @@ pub async fn publish(
         datanets: vec![datanet.clone()],
     };
     PublishedModel::save_manifest(&folder, &manifest)?;
+    WorkFolder::of(&folder).remove()?;
     Ok(manifest)
 }
 
@@ -181,6 +183,9 @@ fn save_runs(folder: &Path, publication: &Publication<'_>) -> Result<Vec<Option<
     if folder.exists() {
         fs::remove_dir_all(folder).map_err(|error| Error::io("replace", folder, error))?;
     }
+    let work = WorkFolder::of(folder);
+    let (published, design) = (work.published(), work.design());
+    let mut counterfactual = 0;
     let mut hashes = Vec::with_capacity(publication.trained.runs.len());
     for (run, trained) in publication.trained.runs.iter().enumerate() {
         let Some(trained) = trained else {
@@ -190,6 +195,13 @@ fn save_runs(folder: &Path, publication: &Publication<'_>) -> Result<Vec<Option<
         let path = run_folder(folder, run);
         fs::create_dir_all(&path).map_err(|error| Error::io("create", &path, error))?;
         trained.adapter.save(&path, "nano")?;
+        let states = states_folder(&path);
+        if run == 0 {
+            work.states_into(&published, &states)?;
+        } else {
+            work.states_into(&design.of_run(counterfactual), &states)?;
+            counterfactual += 1;
+        }
         hashes.push(Some(trained.adapter.hash().into()));
     }
     Ok(hashes)

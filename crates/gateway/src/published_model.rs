@@ -35,7 +35,9 @@ pub struct ModelManifest {
     pub base_hash: B256,
     /// Recipe it was trained with.
     pub recipe: Recipe,
-    /// Merkle root over the trace of the published adapter.
+    /// State hashes of each run, after every `trace_every` steps and after the last one.
+    pub traces: Vec<Vec<B256>>,
+    /// Commits to the traces, see [`crate::trace_root`].
     pub trace_root: B256,
     /// Design of the counterfactual adapters.
     pub design: DesignRef,
@@ -96,6 +98,11 @@ pub fn design_root(runs: &[Option<B256>]) -> B256 {
 /// Folder of the adapter of one run below a model's folder.
 pub(crate) fn run_folder(model: &Path, run: usize) -> PathBuf {
     model.join("runs").join(format!("{run:03}"))
+}
+
+/// Folder of the states of a run below its folder.
+pub(crate) fn states_folder(run: &Path) -> PathBuf {
+    run.join("states")
 }
 
 /// Folder of the records below a model's folder.

@@ -1,11 +1,13 @@
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use openledger_attribution::Design;
 use openledger_datanet::Version;
-use openledger_factory::{Example, Proceed, Recipe, Trained};
+use std::path::Path;
+
+use openledger_factory::{DesignOptions, Example, Proceed, Recipe, Trained, TrainingRun};
 use openledger_model::{ChatTemplate, Decoder, Tokenizer};
 
-use crate::{Error, document::Player, examples};
+use crate::{Error, document::Player, examples, work_folder::WorkFolder};
 
 /// A model to be trained from a Datanet version.
 #[derive(Debug, Clone, Copy)]
@@ -24,6 +26,9 @@ pub struct TrainingJob<'a> {
     pub recipe: &'a Recipe,
     /// Threads to use; the result does not depend on it.
     pub threads: usize,
+    /// Folder that the model will be published in. Checkpoints are kept beside it until then, so that a
+    /// training that was interrupted goes on.
+    pub folder: &'a Path,
 }
 
 /// How far a training is.
@@ -56,8 +61,9 @@ pub struct TrainedModel {
 
 /// Trains the published adapter, then one counterfactual adapter for each other run of the design.
 ///
-/// Blocks for as long as training takes. Errors: [`Error::RecordTooLong`] before anything is trained;
-/// what the factory reports.
+/// Goes on where an interrupted training of the same base, recipe and records left off. Blocks for as long
+/// as training takes. Errors: [`Error::RecordTooLong`] before anything is trained; what the factory
+/// reports.
 pub fn train(
     job: &TrainingJob<'_>,
     progress: &(dyn Fn(TrainingProgress) + Sync),
@@ -65,8 +71,10 @@ pub fn train(
     let examples = job.examples()?;
     let design = Design::new(job.players.len())?;
     let everybody = vec![true; job.players.len()];
+    let work = WorkFolder::open(job.folder, job.base.hash(), job.recipe, job.version.root())?;
     let published = openledger_tensor::with_threads(job.threads, || {
-        openledger_factory::train(job.base, job.recipe, &examples, &everybody, |at| {
+        let run = TrainingRun::new(job.base, job.recipe, &examples, &everybody)?;
+        run.train(Some(&work.published()), |at| {
             progress(TrainingProgress::Published { step: at.step as u32, loss: at.loss });
             Proceed::Continue
         })
@@ -75,15 +83,24 @@ pub fn train(
         (1..design.run_count()).filter(|run| *run != design.order()).collect();
     let subsets: Vec<Vec<bool>> = trained_runs.iter().map(|run| design.subset(*run)).collect();
     let counted = AtomicU64::new(0);
-    let counterfactual = openledger_factory::train_design(
+    let resumed: Vec<AtomicBool> = subsets.iter().map(|_| AtomicBool::new(false)).collect();
+    let options = DesignOptions {
+        threads: job.threads,
+        checkpoints: Some(work.design()),
+        ..DesignOptions::default()
+    };
+    let counterfactual = openledger_factory::train_design_with(
         job.base,
         job.recipe,
         &examples,
         &subsets,
-        job.threads,
+        &options,
         |at| {
             let of = (at.runs * at.progress.steps) as u64;
-            let steps = counted.fetch_add(1, Ordering::Relaxed) + 1;
+            // A run that goes on from a checkpoint has more steps behind it than were counted.
+            let before = resumed[at.run].swap(true, Ordering::Relaxed);
+            let new = if before { 1 } else { at.progress.step as u64 };
+            let steps = counted.fetch_add(new, Ordering::Relaxed) + new;
             progress(TrainingProgress::Counterfactual { steps, of });
             Proceed::Continue
         },
@@ -98,7 +115,7 @@ pub fn train(
 
 impl TrainingJob<'_> {
     /// The records as the trainer takes them, in record order.
-    fn examples(&self) -> Result<Vec<Example>, Error> {
+    pub(crate) fn examples(&self) -> Result<Vec<Example>, Error> {
         let mut examples = Vec::with_capacity(self.version.records().len());
         for (index, record) in self.version.records().iter().enumerate() {
             let wallet = record.contributor().wallet();

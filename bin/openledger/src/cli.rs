@@ -63,6 +63,10 @@ pub struct TrainArgs {
     /// Training steps; chosen from the number of records by default.
     #[arg(long)]
     pub steps: Option<u32>,
+    /// Runs of the design at most, the published adapter and the base among them: more find smaller
+    /// effects. As few as the contributors allow by default.
+    #[arg(long)]
+    pub runs: Option<usize>,
     /// Threads for training and scoring; all cores by default. The result is the same for any number.
     #[arg(long)]
     pub threads: Option<usize>,

@@ -1,5 +1,5 @@
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU32, AtomicU64, Ordering},
@@ -9,6 +9,7 @@ use std::{
 };
 
 use indicatif::ProgressBar;
+use openledger_attribution::Design;
 use openledger_factory::Recipe;
 use openledger_gateway::{
     ModelManifest, Publication, TrainedModel, TrainingJob, TrainingProgress, publish, train,
@@ -62,16 +63,17 @@ pub async fn train_and_publish(
 ) -> Result<(Published, u64), Failure> {
     let records = contributed.version.records().len();
     let recipe = recipe_for(args, records);
+    let design = design_for(args, contributed.onchain.players.len())?;
     let folder = local.models_dir().join(name);
-    if let Some(manifest) = earlier(local, &folder, contributed, &recipe)? {
+    if let Some(manifest) = earlier(local, &folder, contributed, &recipe, &design)? {
         local.load_model(&folder)?;
         return Ok((Published::new(&manifest, None), manifest.model_id));
     }
     let threads =
         args.threads.unwrap_or_else(|| thread::available_parallelism().map_or(1, Into::into));
     let meter = Arc::new(Meter::new(terminal, recipe.steps as u64));
-    let trained =
-        in_background(local, contributed, &recipe, threads, &folder, Arc::clone(&meter)).await?;
+    let plan = Plan { recipe: recipe.clone(), design, threads, folder: folder.clone() };
+    let trained = in_background(local, contributed, plan, Arc::clone(&meter)).await?;
     let counterfactual_took = meter.end();
 
     let publication = Publication {
@@ -107,11 +109,13 @@ fn earlier(
     folder: &Path,
     contributed: &Contributed,
     recipe: &Recipe,
+    design: &Design,
 ) -> Result<Option<ModelManifest>, Failure> {
     let Some(manifest) = ModelManifest::read(folder).map_err(gateway_failure)? else {
         return Ok(None);
     };
     let same = manifest.recipe == *recipe
+        && manifest.design == design.reference()
         && manifest.datanets == [contributed.onchain.datanet.clone()]
         && manifest.base_hash.0 == local.base.hash();
     if same {
@@ -158,19 +162,24 @@ impl Published {
     }
 }
 
+/// How a model is trained, and where it will be.
+struct Plan {
+    recipe: Recipe,
+    design: Design,
+    threads: usize,
+    folder: PathBuf,
+}
+
 /// Training uses every core, so it has a thread of its own beside the node and the gateway.
 async fn in_background(
     local: &Local,
     contributed: &Contributed,
-    recipe: &Recipe,
-    threads: usize,
-    folder: &Path,
+    plan: Plan,
     meter: Arc<Meter>,
 ) -> Result<TrainedModel, Failure> {
     let (base_dir, tokenizer, template) =
         (local.base_dir.clone(), Arc::clone(&local.tokenizer), Arc::clone(&local.template));
     let (version, players) = (contributed.version.clone(), contributed.onchain.players.clone());
-    let (recipe, folder) = (recipe.clone(), folder.to_owned());
     tokio::task::spawn_blocking(move || {
         let base = openledger_model::Decoder::load_for_training(&base_dir)?;
         let job = TrainingJob {
@@ -179,9 +188,10 @@ async fn in_background(
             template: &template,
             version: &version,
             players: &players,
-            recipe: &recipe,
-            threads,
-            folder: &folder,
+            recipe: &plan.recipe,
+            design: &plan.design,
+            threads: plan.threads,
+            folder: &plan.folder,
         };
         train(&job, &|progress| meter.show(progress))
     })
@@ -195,6 +205,18 @@ const STEPS_MIN: usize = 400;
 /// Passes over the records below which some are not learned by heart. Measured with nano on 480 shell
 /// commands: 480 of 480 answered word for word after 500 steps of 16, which is 17 passes.
 const PASSES_MIN: usize = 17;
+
+/// The design that the budget of runs allows, or the smallest.
+fn design_for(args: &TrainArgs, players: usize) -> Result<Design, Failure> {
+    let design = match args.runs {
+        None => Design::new(players),
+        Some(runs) => Design::within(players, runs),
+    };
+    design.map_err(|error| {
+        Failure::new(Exit::Usage, "these records have no design of counterfactual runs")
+            .cause(error)
+    })
+}
 
 /// The number of steps asked for, or enough for every record to be learned.
 fn recipe_for(args: &TrainArgs, records: usize) -> Recipe {

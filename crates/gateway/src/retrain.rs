@@ -127,6 +127,7 @@ impl Retraining {
             version: &self.model.records,
             players: &manifest.players,
             recipe: &manifest.recipe,
+            design: &self.model.design,
             threads,
             folder: &self.folder,
         };

@@ -24,6 +24,8 @@ pub struct TrainingJob<'a> {
     pub players: &'a [Player],
     /// How to train.
     pub recipe: &'a Recipe,
+    /// Which players each run trains on.
+    pub design: &'a Design,
     /// Threads to use; the result does not depend on it.
     pub threads: usize,
     /// Folder that the model will be published in. Checkpoints are kept beside it until then, so that a
@@ -69,7 +71,7 @@ pub fn train(
     progress: &(dyn Fn(TrainingProgress) + Sync),
 ) -> Result<TrainedModel, Error> {
     let examples = job.examples()?;
-    let design = Design::new(job.players.len())?;
+    let design = job.design.clone();
     let everybody = vec![true; job.players.len()];
     let work = WorkFolder::open(job.folder, job.base.hash(), job.recipe, job.version.root())?;
     let published = openledger_tensor::with_threads(job.threads, || {

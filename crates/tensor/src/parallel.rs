@@ -10,8 +10,12 @@ pub fn threads() -> usize {
 
 /// Runs `work` with kernels limited to so many threads (at least one).
 ///
-/// One thread means the calling thread of the pool does everything itself.
+/// One thread means the calling thread of the pool does everything itself. WebAssembly starts no
+/// threads; there the caller's does the work, whatever number is asked for.
 pub fn with_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
+    if cfg!(target_family = "wasm") {
+        return work();
+    }
     rayon::ThreadPoolBuilder::new()
         .num_threads(threads.max(1))
         .build()

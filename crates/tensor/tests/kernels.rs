@@ -2,7 +2,8 @@
 //! definition in f64.
 
 use openledger_tensor::{
-    AdamW, Heads, Random, RopeTable, SimdLevel, Turn, attention, attention_backward, cross_entropy,
+    AdamW, CachedRows, Heads, LayerCache, Lhs, Out, PackedMatrix, Random, RopeTable, SimdLevel,
+    Start, Turn, attention, attention_backward, cached_attention, cross_entropy, gemm,
     log_likelihoods, rms_norm, rms_norm_backward, sum_of_squares, swiglu, swiglu_backward,
     with_threads,
 };
@@ -15,7 +16,7 @@ fn random(n: usize, seed: u64) -> Vec<f32> {
     (0..n).map(|_| random.normal()).collect()
 }
 
-/// Runs a kernel on every path and with several threads; all results must have the same bits. The path is
+/// Runs a kernel on every path and with one to four threads; all results must have the same bits. The path is
 /// the process's, so one kernel at a time.
 fn same_everywhere(kernel: impl Fn() -> Vec<f32> + Sync) -> Vec<f32> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -114,6 +115,82 @@ fn attention_definition(heads: Heads, qkv: &[f64], sequences: &[Range<usize>]) -
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(8))]
+
+    #[test]
+    fn products_large_enough_to_be_divided(
+        m in 1usize..400, n in 1usize..400, more in 0usize..40, continued in any::<bool>(), seed in any::<u64>()
+    ) {
+        // From a mebi of multiply-adds on, a product is divided among threads.
+        let k = (1usize << 20).div_ceil(m * n).min(1500) + more;
+        let (a, b, before) = (random(m * k, seed), random(k * n, seed ^ 1), random(m * n, seed ^ 2));
+        let packed = PackedMatrix::from_rows(&b, k, n, n);
+        let start = if continued { Start::Continue } else { Start::Zero };
+        let product = |lhs: Lhs<'_>| same_everywhere(|| {
+            let mut c = before.clone();
+            gemm(m, lhs, &packed, Out { data: &mut c, stride: n }, start);
+            c
+        });
+        let rows = product(Lhs::Rows { data: &a, stride: k });
+        let transposed: Vec<f32> = (0..m * k).map(|i| a[(i % m) * k + i / m]).collect();
+        let columns = product(Lhs::Columns { data: &transposed, stride: m });
+        prop_assert!(rows == columns);
+        // A row by the definition: one chain of fused multiply-adds over k in order.
+        let i = m / 2;
+        for j in 0..n {
+            let from = if continued { before[i * n + j] } else { 0.0 };
+            let chain = (0..k).fold(from, |sum, kk| a[i * k + kk].mul_add(b[kk * n + j], sum));
+            prop_assert_eq!(rows[i * n + j].to_bits(), chain.to_bits());
+        }
+    }
+
+    #[test]
+    fn turns_and_cached_attention(
+        lengths in prop::collection::vec(1usize..60, 1..4), new in 1usize..20, key_value in 1usize..3,
+        group in 1usize..3, half in 1usize..9, seed in any::<u64>()
+    ) {
+        let heads = Heads { query: key_value * group, key_value, dim: 2 * half };
+        let width = heads.query * heads.dim;
+        let table = RopeTable::new(60, heads.dim, 10_000.0);
+        let texts: Vec<Vec<f32>> =
+            lengths.iter().zip(seed..).map(|(n, seed)| random(n * heads.row(), seed)).collect();
+        let turned = |text: &[f32], turn| {
+            let mut text = text.to_vec();
+            let positions: Vec<u32> = (0..(text.len() / heads.row()) as u32).collect();
+            table.turn(&mut text, heads.row(), heads.query + heads.key_value, &positions, turn);
+            text
+        };
+        let together = same_everywhere(|| {
+            let texts: Vec<_> = texts.iter().map(|text| turned(text, Turn::Forward)).collect();
+            let caches: Vec<LayerCache> = texts.iter().map(|text| {
+                let mut cache = LayerCache::new(heads, 60);
+                cache.append(heads, text);
+                cache
+            }).collect();
+            let mut rows = Vec::new();
+            let mut sequences = Vec::new();
+            for (text, cache) in texts.iter().zip(&caches) {
+                let (n, first) = (new.min(cache.len()), rows.len() / heads.row());
+                rows.extend_from_slice(&text[(cache.len() - n) * heads.row()..]);
+                sequences.push(CachedRows { rows: first..first + n, cache });
+            }
+            let mut out = vec![0.0; rows.len() / heads.row() * width];
+            cached_attention(heads, &rows, &sequences, &mut out);
+            out
+        });
+        // The same rows of each text read whole and alone.
+        let mut at = 0;
+        for text in &texts {
+            let n = text.len() / heads.row();
+            let mut whole = vec![0.0; n * width];
+            let there = turned(text, Turn::Forward);
+            attention(heads, &there, &[0..n], &mut whole);
+            let newest = &whole[(n - new.min(n)) * width..];
+            prop_assert_eq!(&together[at..][..newest.len()], newest);
+            at += newest.len();
+            close(&turned(&there, Turn::Backward), &wide(text), 1e-5);
+        }
+        prop_assert_eq!(at, together.len());
+    }
 
     #[test]
     fn rms_norm_and_its_gradient(rows in 1usize..70, width in 1usize..40, seed in any::<u64>()) {

@@ -10,6 +10,7 @@
 mod design;
 mod job;
 mod measure;
+mod products;
 mod report;
 
 use std::path::PathBuf;
@@ -61,6 +62,8 @@ enum Action {
         #[arg(long, default_value_t = 3)]
         rounds: usize,
     },
+    /// Times the products of one layer, exact and in bf16, on one thread, and prints a table.
+    Products,
     /// Writes base and tokens into a folder, to try single measurements by hand.
     #[command(hide = true)]
     Prepare { folder: PathBuf },
@@ -83,6 +86,7 @@ const TRAINERS: [Trainer; 8] = [
 fn main() -> Result<()> {
     match Options::parse().command {
         Action::Prepare { folder } => job::prepare(&folder)?,
+        Action::Products => println!("{}", products::compare()),
         Action::Design { runs, steps, rounds } => {
             println!("{}", design::compare(runs, steps, rounds)?);
         }
@@ -108,6 +112,7 @@ fn main() -> Result<()> {
                         if wanted {
                             let measured =
                                 measure::spawn(trainer, *threads, steps, folder.path(), &python)?;
+                            eprintln!("{} {threads} {}", trainer.name(), measured.brief());
                             table.add(trainer, *threads, measured);
                         }
                     }

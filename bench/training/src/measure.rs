@@ -22,6 +22,18 @@ pub(crate) struct Measured {
     pub(crate) losses: Vec<f32>,
     /// Largest resident memory of the process.
     pub(crate) peak_bytes: u64,
+    /// Memory of the packed base matrices; ours only.
+    #[serde(default)]
+    pub(crate) matrix_bytes: u64,
+}
+
+impl Measured {
+    /// One line for whoever waits.
+    pub(crate) fn brief(&self) -> String {
+        let n = self.seconds.len().max(1) as f64;
+        let wall: f64 = self.seconds.iter().sum();
+        format!("{:.3} s, {:.3} CPU s a step", wall / n, self.cpu_seconds / n)
+    }
 }
 
 /// Who is measured.
@@ -145,7 +157,8 @@ pub(crate) fn measure(
         })
     })?;
     let (cpu_seconds, losses) = (cpu_seconds() - cpu_at_start, trained.losses);
-    Ok(Measured { seconds, cpu_seconds, losses, peak_bytes: peak_bytes() })
+    let matrix_bytes = base.matrix_bytes() as u64;
+    Ok(Measured { seconds, cpu_seconds, losses, peak_bytes: peak_bytes(), matrix_bytes })
 }
 
 /// CPU time of this process, from `/proc` in hundredths of a second; zero where there is none.

@@ -20,7 +20,7 @@ impl Table {
     /// Markdown: median and best step, tokens per second of both, CPU time, ratio to torch, memory.
     pub(crate) fn render(&self) -> String {
         let mut text = String::from(
-            "| threads | trainer | steps | median s/step | tok/s (median) | best s/step | tok/s (best) | CPU s/step | × torch-f32 (median, best) | × torch-bf16 (median, best) | first loss | peak MiB |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n",
+            "| threads | trainer | steps | median s/step | tok/s (median) | best s/step | tok/s (best) | CPU s/step | × torch-f32 (median, best) | × torch-bf16 (median, best) | CPU × torch-f32, × torch-bf16 | first loss | peak MiB | base matrices MiB |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
         );
         for ((threads, name), runs) in &self.rows {
             let figures = Figures::of(runs);
@@ -31,16 +31,23 @@ impl Table {
                     format!("{median:.2}, {best:.2}")
                 })
             });
+            let cpu_ratios = ["torch-f32", "torch-bf16"].map(|peer| {
+                let peer = self.rows.get(&(*threads, peer)).map(|p| Figures::of(p).cpu);
+                peer.map_or("–".into(), |peer| format!("{:.2}", peer / figures.cpu))
+            });
             let rate = |seconds: f64| STEP_TOKENS as f64 / seconds;
-            let Figures { steps, median, best, cpu, loss, peak } = figures;
+            let Figures { steps, median, best, cpu, loss, peak, matrices } = figures;
+            let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
             let _ = writeln!(
                 text,
-                "| {threads} | {name} | {steps} | {median:.3} | {:.0} | {best:.3} | {:.0} | {cpu:.3} | {} | {} | {loss:.4} | {:.0} |",
+                "| {threads} | {name} | {steps} | {median:.3} | {:.0} | {best:.3} | {:.0} | {cpu:.3} | {} | {} | {} | {loss:.4} | {:.0} | {:.1} |",
                 rate(median),
                 rate(best),
                 peers[0],
                 peers[1],
-                peak as f64 / f64::from(1 << 20),
+                cpu_ratios.join(", "),
+                mib(peak),
+                mib(matrices),
             );
         }
         text
@@ -54,6 +61,7 @@ struct Figures {
     cpu: f64,
     loss: f32,
     peak: u64,
+    matrices: u64,
 }
 
 impl Figures {
@@ -70,6 +78,7 @@ impl Figures {
             cpu: cpu[cpu.len() / 2],
             loss: runs[0].losses[0],
             peak: runs.iter().map(|run| run.peak_bytes).max().unwrap_or(0),
+            matrices: runs[0].matrix_bytes,
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::train_error::TrainError;
 use crate::training_checkpoint::Checkpoints;
 use crate::training_run::{Stepper, TrainingRun};
 use crate::training_state::TrainingState;
-use crate::{Precision, Recipe};
+use crate::Recipe;
 use openledger_model::Decoder;
 use openledger_tensor::with_threads;
 use std::cmp::Reverse;
@@ -76,9 +76,7 @@ pub fn train_design_with(
     options: &DesignOptions,
     progress: impl Fn(DesignProgress) -> Proceed + Sync,
 ) -> Result<Vec<Trained>, TrainError> {
-    if recipe.precision != Precision::Exact {
-        return Err(TrainError::FastDesign);
-    }
+    recipe.check_for_design()?;
     if let Some(Checkpoints { path, .. }) = &options.checkpoints {
         let file = |source| TrainError::File { path: path.clone(), source };
         std::fs::create_dir_all(path).map_err(file)?;

@@ -103,6 +103,17 @@ impl Recipe {
         }
     }
 
+    /// Whether the runs of a design can be trained so.
+    ///
+    /// Errors: [`TrainError::FastDesign`] for any precision but the exact one: payouts rest on runs that
+    /// anybody can repeat to the bit.
+    pub fn check_for_design(&self) -> Result<(), TrainError> {
+        match self.precision {
+            Precision::Exact => Ok(()),
+            Precision::Fast => Err(TrainError::FastDesign),
+        }
+    }
+
     /// Whether the trace has an entry after this step.
     pub(crate) fn traces(&self, step: usize) -> bool {
         step.is_multiple_of(self.trace_every) || step == self.steps

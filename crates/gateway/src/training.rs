@@ -64,12 +64,14 @@ pub struct TrainedModel {
 /// Trains the published adapter, then one counterfactual adapter for each other run of the design.
 ///
 /// Goes on where an interrupted training of the same base, recipe and records left off. Blocks for as long
-/// as training takes. Errors: [`Error::RecordTooLong`] before anything is trained; what the factory
-/// reports.
+/// as training takes. Errors: a recipe in a precision that nobody can repeat; [`Error::RecordTooLong`]
+/// before anything is trained; what the factory reports.
 pub fn train(
     job: &TrainingJob<'_>,
     progress: &(dyn Fn(TrainingProgress) + Sync),
 ) -> Result<TrainedModel, Error> {
+    // Before hours of training, not after.
+    job.recipe.check_for_design()?;
     let examples = job.examples()?;
     let design = job.design.clone();
     let everybody = vec![true; job.players.len()];

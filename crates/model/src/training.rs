@@ -20,7 +20,7 @@ pub use lora::{LoraTrainer, Precision, RunStep};
 mod tests {
     use super::*;
     use crate::{Decoder, DecoderConfig, LoraLayout, Site, Weights};
-    use openledger_tensor::Random;
+    use openledger_tensor::{Bf16Matrix, Random};
 
     /// Elements of each tensor that are tried; unoptimised builds are slow.
     const SAMPLES: usize = if cfg!(debug_assertions) { 2 } else { 12 };
@@ -78,6 +78,30 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn gradients_in_bf16_are_close_to_the_exact_ones_and_not_the_same() {
+        let config = DecoderConfig::llama(64, 3, (4, 2), 96, 128, 64);
+        let base = Decoder::new(config.clone(), Weights::random(&config, 1), true);
+        let layout = LoraLayout::new(&config, 4, 8.0, &Site::ALL);
+        let mut random = Random::new(4, 4);
+        let values: Vec<f32> = (0..layout.len()).map(|_| random.normal() * 0.1).collect();
+        let batch = batch(&config);
+        let gradient = |mut trainer: LoraTrainer<'_>| {
+            let mut gradient = vec![0.0; layout.len()];
+            let loss = trainer.loss_and_gradients(&values, &batch, &mut gradient);
+            (loss, gradient)
+        };
+        let trainer = || LoraTrainer::new(&base, &layout).expect("for training");
+        let (loss, exact) = gradient(trainer());
+        let (fast_loss, fast) = gradient(trainer().with_bf16_products());
+        let length = |x: &[f32]| x.iter().map(|x| f64::from(x * x)).sum::<f64>().sqrt();
+        let apart: Vec<f32> = exact.iter().zip(&fast).map(|(a, b)| a - b).collect();
+        assert!((loss - fast_loss).abs() < 0.01 * loss, "{loss} and {fast_loss}");
+        let ratio = length(&apart) / length(&exact);
+        assert!(ratio < 0.03, "gradients {ratio} apart");
+        assert_eq!(ratio > 0.0, Bf16Matrix::available());
     }
 
     #[test]

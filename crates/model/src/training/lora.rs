@@ -6,6 +6,7 @@ use crate::layer::{Gradients, LoraTraining};
 use crate::lora_panels::LoraPanels;
 use crate::panels::Panels;
 use crate::{Decoder, Error, LoraLayout};
+use openledger_tensor::Bf16Matrix;
 use serde::{Deserialize, Serialize};
 
 /// The arithmetic of a training run.
@@ -16,7 +17,7 @@ pub enum Precision {
     /// computed from counterfactual adapters, because only such a training can be repeated by others.
     #[default]
     Exact,
-    /// Products with the base in bf16 where the processor has them, else as `exact`. Faster, and not
+    /// Products with the base in bf16 where the processor is faster at them, else as `exact`. Not
     /// reproducible: two machines may give two adapters, so there are no counterfactual payouts.
     Fast,
 }
@@ -67,10 +68,17 @@ impl<'a> LoraTrainer<'a> {
 
     /// With this arithmetic instead of the exact one.
     pub fn with_precision(mut self, precision: Precision) -> Self {
-        self.fast = match precision {
-            Precision::Exact => None,
-            Precision::Fast => self.base.panels.to_bf16(),
-        };
+        self.fast = None;
+        if precision == Precision::Fast && Bf16Matrix::pays() {
+            return self.with_bf16_products();
+        }
+        self
+    }
+
+    /// With products in bf16 wherever the processor has them, even where the exact ones are faster: to
+    /// measure and to test.
+    pub fn with_bf16_products(mut self) -> Self {
+        self.fast = self.base.panels.to_bf16();
         self
     }
 

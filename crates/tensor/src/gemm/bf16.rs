@@ -6,12 +6,14 @@
 //!
 //! **Invariant:** nothing that decides money is computed here.
 
-use super::{Out, PackedMatrix};
+use super::{Lhs, Out, PackedMatrix, Start, gemm};
+#[cfg(target_arch = "x86_64")]
 use crate::level::SimdLevel;
 use crate::parallel::{self, Shared};
 use crate::simd::LANES;
-use std::cell::Cell;
 use std::ops::Range;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 /// B [depth, columns] in bf16 and panels of sixteen columns: panel p holds, for each pair of k, the
 /// two values of B[k, 16p + j] and B[k + 1, 16p + j] side by side for j = 0..16.
@@ -30,17 +32,10 @@ struct Pairs([u32; LANES]);
 
 /// Rows of a tile.
 const ROWS: usize = 12;
-/// Panels of a tile: with [`ROWS`] 24 sums, which leaves registers for B and one broadcast.
-const PANELS: usize = 2;
 /// Rows of A that are converted at once: at a depth of 704 a third of a MiB of L2.
 const BLOCK_ROWS: usize = 240;
 /// Below this many multiply-adds a product runs on the calling thread.
 const PARALLEL_MIN: usize = 1 << 21;
-
-thread_local! {
-    /// A block of A in bf16.
-    static CONVERTED: Cell<Vec<u32>> = const { Cell::new(Vec::new()) };
-}
 
 impl Bf16Matrix {
     /// Whether this machine has the instructions, and vector paths are not forced to lesser ones.
@@ -54,6 +49,32 @@ impl Bf16Matrix {
         }
         #[cfg(not(target_arch = "x86_64"))]
         false
+    }
+
+    /// Whether a product in bf16 is faster here than the exact one; tried once, in about a millisecond.
+    /// Some processors have the instruction at half the rate of a fused multiply-add, and then lose.
+    pub fn pays() -> bool {
+        static PAYS: OnceLock<bool> = OnceLock::new();
+        *PAYS.get_or_init(|| {
+            // Small enough for one thread and the inner caches.
+            const M: usize = ROWS;
+            const N: usize = 256;
+            let (a, mut c) = (vec![0.5; M * N], vec![0.0; M * N]);
+            let packed = PackedMatrix::from_rows(&vec![0.5; N * N], N, N, N);
+            let Some(fast) = Self::from_packed(&packed) else { return false };
+            let (mut exact_best, mut fast_best) = (Duration::MAX, Duration::MAX);
+            // The best of many: an interruption never makes a product faster.
+            for _ in 0..32 {
+                let start = Instant::now();
+                let lhs = Lhs::Rows { data: &a, stride: N };
+                gemm(M, lhs, &packed, Out { data: &mut c, stride: N }, Start::Zero);
+                let between = Instant::now();
+                fast.multiply(M, &a, N, Out { data: &mut c, stride: N });
+                exact_best = exact_best.min(between - start);
+                fast_best = fast_best.min(between.elapsed());
+            }
+            fast_best < exact_best
+        })
     }
 
     /// The same matrix rounded to bf16; `None` where this machine cannot multiply with it.
@@ -95,14 +116,9 @@ impl Bf16Matrix {
         let part = m.div_ceil(threads * m.div_ceil(threads * BLOCK_ROWS)).next_multiple_of(ROWS);
         parallel::for_each(m.div_ceil(part), |i| {
             let rows = i * part..(i * part + part).min(m);
-            #[cfg(target_arch = "x86_64")]
             // SAFETY: a matrix exists only where the instructions do; tasks own disjoint rows of C, and
             // both operands were checked above.
-            unsafe {
-                x86::block(self, a, stride, &shared, c_stride, rows);
-            }
-            #[cfg(not(target_arch = "x86_64"))]
-            unreachable!("no matrix was made for rows {rows:?}");
+            unsafe { block(self, a, stride, &shared, c_stride, rows) };
         });
     }
 }
@@ -114,9 +130,27 @@ fn round(x: f32) -> u16 {
 }
 
 #[cfg(target_arch = "x86_64")]
+use x86::block;
+
+/// Where no matrix can be made there is nothing to multiply with.
+#[cfg(not(target_arch = "x86_64"))]
+unsafe fn block(_: &Bf16Matrix, _: &[f32], _: usize, _: &Shared<'_>, _: usize, rows: Range<usize>) {
+    unreachable!("no matrix was made for rows {rows:?}");
+}
+
+#[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::*;
     use std::arch::x86_64::*;
+    use std::cell::Cell;
+
+    /// Panels of a tile: with [`ROWS`] 24 sums, which leaves registers for B and one broadcast.
+    const PANELS: usize = 2;
+
+    thread_local! {
+        /// A block of A in bf16.
+        static CONVERTED: Cell<Vec<u32>> = const { Cell::new(Vec::new()) };
+    }
 
     /// Some rows of a product.
     ///

@@ -12,10 +12,10 @@ import { forge } from './forge.mjs'
 
 const root = dirname(fileURLToPath(import.meta.url))
 const crate = join(root, '..', 'crates', 'contracts')
-const contracts = ['DatanetRegistry', 'ModelRegistry', 'InferenceMarket']
+const contracts = ['DatanetRegistry', 'ModelRegistry', 'InferenceMarket', 'AttributionReferee']
 // Their place in a genesis is the business of crates/predeploys.
 const predeploys = ['L1Block', 'L2ToL1MessagePasser', 'NativeAssetLiquidity', 'LiquidityController']
-const genesisAddresses = [1, 2, 3].map((n) => `0x4f4c${n.toString(16).padStart(36, '0')}`)
+const genesisAddresses = [1, 2, 3, 4].map((n) => `0x4f4c${n.toString(16).padStart(36, '0')}`)
 const check = process.argv.includes('--check')
 
 function run(...args) {

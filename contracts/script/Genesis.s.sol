@@ -21,6 +21,7 @@ contract Genesis {
     address public constant DATANET_REGISTRY = 0x4F4C000000000000000000000000000000000001;
     address public constant MODEL_REGISTRY = 0x4f4C000000000000000000000000000000000002;
     address public constant INFERENCE_MARKET = 0x4F4C000000000000000000000000000000000003;
+    address public constant ATTRIBUTION_REFEREE = 0x4F4C000000000000000000000000000000000004;
     uint256 public constant CHAIN_ID = 161337;
     /// First account of the well-known development mnemonic.
     address public constant OWNER = 0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266;
@@ -40,6 +41,7 @@ contract Genesis {
         _place(DATANET_REGISTRY, VM.getCode("DatanetRegistry.sol"));
         _place(MODEL_REGISTRY, bytes.concat(VM.getCode("ModelRegistry.sol"), abi.encode(DATANET_REGISTRY)));
         _place(INFERENCE_MARKET, marketCreation());
+        _place(ATTRIBUTION_REFEREE, VM.getCode("AttributionReferee.sol"));
     }
 
     /// @notice Creation code and arguments of the market, with the devnet's defaults.

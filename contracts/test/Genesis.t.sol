@@ -2,6 +2,8 @@
 pragma solidity 0.8.37;
 
 import {Ownable} from "@openzeppelin/contracts/access/Ownable.sol";
+import {AttributionReferee} from "../src/attribution/AttributionReferee.sol";
+import {DesignEncoding, EvidenceInputs} from "../src/attribution/AttributionTypes.sol";
 import {Split} from "../src/inference/FeeSplit.sol";
 import {Payee, Receipt} from "../src/inference/Receipts.sol";
 import {World} from "./World.sol";
@@ -40,6 +42,21 @@ contract GenesisTest is World {
         vm.assertEq(split.modelBps, 1_500);
         vm.assertEq(split.stakersBps, 1_000);
         vm.assertEq(split.stakers, address(0));
+    }
+
+    function test_the_referee_pays_a_lone_contributor_what_training_added() public view {
+        AttributionReferee referee = AttributionReferee(genesis.ATTRIBUTION_REFEREE());
+        DesignEncoding memory design = DesignEncoding({players: 1, order: 1, rows: new uint64[](1)});
+        design.rows[0] = 1;
+        EvidenceInputs memory inputs;
+        inputs.designHash = keccak256(abi.encode(design));
+        inputs.influencePaid = true;
+        // One token, likelier by one nat: 1 − 1/e.
+        (inputs.values, inputs.surprisals) = (new int64[](2), new uint64[](1));
+        inputs.values[1] = -(1 << 20);
+        (uint64[] memory shares, uint64 commons) = referee.sharesOf(design, inputs);
+        vm.assertEq(shares[0], 2714937127);
+        vm.assertEq(shares[0] + commons, 1 << 32);
     }
 
     function test_the_owner_changes_in_two_steps() public {

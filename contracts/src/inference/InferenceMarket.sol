@@ -5,6 +5,8 @@ import {Address} from "@openzeppelin/contracts/utils/Address.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {Ownable, Ownable2Step} from "@openzeppelin/contracts/access/Ownable2Step.sol";
+import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
+import {Checkpoints} from "@openzeppelin/contracts/utils/structs/Checkpoints.sol";
 import {Holder, IModelTerms, Terms} from "../model/ModelTypes.sol";
 import {Commons} from "./Commons.sol";
 import {Deposits} from "./Deposits.sol";
@@ -24,12 +26,16 @@ import {SplitHistory} from "./SplitHistory.sol";
 /// Invariant: platform + compute + model + stakers + paid + commons = fee, to the wei.
 /// Invariant: the contract holds at least what it owes.
 contract InferenceMarket is Deposits, SpendingLimits, Payouts, Commons, SplitHistory, Ownable2Step {
+    using Checkpoints for Checkpoints.Trace208;
+
     /// @notice Most receipts in one call.
     uint256 public constant MAX_RECEIPTS = 64;
     /// @notice Most payees of one receipt.
     uint256 public constant MAX_PAYEES = FeeSplit.MAX_PAYEES;
     /// @notice Seconds a receipt may be ahead of the block it is settled in.
     uint64 public constant MAX_CLOCK_SKEW = 30;
+    /// @notice Highest fidelity floor: a linear datamodeling score of 1, in parts per million.
+    uint32 public constant MAX_FIDELITY_FLOOR = 1_000_000;
 
     /// @notice Where models, prices and lineages are registered.
     IModelTerms public immutable MODELS;
@@ -39,6 +45,9 @@ contract InferenceMarket is Deposits, SpendingLimits, Payouts, Commons, SplitHis
 
     /// Upper 192 bits of the receipt's digest and the 64-bit time of settlement.
     mapping(address operator => mapping(uint256 modelId => mapping(bytes32 id => uint256))) private _settled;
+
+    /// In parts per million, keyed by timestamp.
+    Checkpoints.Trace208 private _fidelityFloors;
 
     /// @notice A receipt was charged and its fee divided. `paid` is the sum to payees.
     event Settled(
@@ -56,6 +65,8 @@ contract InferenceMarket is Deposits, SpendingLimits, Payouts, Commons, SplitHis
     );
     /// @notice The platform's part goes here from now on.
     event TreasurySet(address treasury);
+    /// @notice From `from` on a model certified to less pays nothing by its effects.
+    event FidelityFloorSet(uint32 floorPpm, uint64 from);
 
     /// @notice A batch has 1 to `MAX_RECEIPTS` receipts and one signature each.
     error BadBatch(uint256 receipts, uint256 signatures);
@@ -69,6 +80,8 @@ contract InferenceMarket is Deposits, SpendingLimits, Payouts, Commons, SplitHis
     error FeeMismatch(bytes32 id, uint256 expected, uint256 stated);
     /// @notice A recipient is the zero address or the market itself.
     error BadRecipient(address recipient);
+    /// @notice The floor is above `MAX_FIDELITY_FLOOR`.
+    error FidelityFloorTooHigh(uint32 floorPpm);
 
     /// @param owner Sets split, treasury and dust threshold, and grants from the commons.
     /// @param treasury_ Where the platform's part goes.
@@ -133,6 +146,16 @@ contract InferenceMarket is Deposits, SpendingLimits, Payouts, Commons, SplitHis
         _setTreasury(treasury_);
     }
 
+    /// @notice Sets how faithful a model's attribution must be for its effects to be paid. Owner only.
+    /// Counts from the furthest time a receipt can carry now. Emits {FidelityFloorSet}.
+    /// @param floorPpm Least certified score; 0 asks for no certificate.
+    function setFidelityFloor(uint32 floorPpm) external onlyOwner {
+        if (floorPpm > MAX_FIDELITY_FLOOR) revert FidelityFloorTooHigh(floorPpm);
+        uint64 from = uint64(block.timestamp) + MAX_CLOCK_SKEW + 1;
+        _fidelityFloors.push(SafeCast.toUint48(from), floorPpm);
+        emit FidelityFloorSet(floorPpm, from);
+    }
+
     /// @notice Sets from how many wei on payouts are pushed. Owner only. Emits {DustThresholdSet}.
     function setDustThreshold(uint256 threshold) external onlyOwner {
         _setDustThreshold(threshold);
@@ -147,6 +170,15 @@ contract InferenceMarket is Deposits, SpendingLimits, Payouts, Commons, SplitHis
         Terms memory terms = MODELS.termsAt(modelId, issuedAt);
         uint256 tokenFee = FeeSplit.tokenFeeDown(tokensIn, tokensOut, terms.priceIn, terms.priceOut);
         return FeeSplit.partsDown(tokenFee, splitAt(issuedAt));
+    }
+
+    /// @notice Whether a receipt issued at `timestamp` pays by effects; if not, their part is the
+    /// commons', and only repeated text is paid. Operators sign shares accordingly and commit to it as
+    /// `influencePaid`, so a receipt that does otherwise convicts its operator. Without a floor every
+    /// model's effects are paid; with one, models without a certificate are below it.
+    function influencePaidAt(uint256 modelId, uint64 timestamp) external view returns (bool) {
+        uint208 floorPpm = _fidelityFloors.upperLookupRecent(SafeCast.toUint48(timestamp));
+        return floorPpm == 0 || MODELS.certifiedPpmAt(modelId, timestamp) >= int32(uint32(floorPpm));
     }
 
     /// @notice When an operator's receipt was settled, Unix seconds; 0 if it was not.

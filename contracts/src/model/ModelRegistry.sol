@@ -5,14 +5,17 @@ import {ERC721} from "@openzeppelin/contracts/token/ERC721/ERC721.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {Checkpoints} from "@openzeppelin/contracts/utils/structs/Checkpoints.sol";
 import {DatanetRegistry} from "../datanet/DatanetRegistry.sol";
+import {FidelityCertificates} from "./FidelityCertificates.sol";
 import {ModelCard} from "./ModelCard.sol";
 import {DatanetVersion, Holder, IModelTerms, Model, ModelParams, Terms} from "./ModelTypes.sol";
+import {TrainingCheckpoints} from "./TrainingCheckpoints.sol";
 
 /// @title Registered models as ERC-721 tokens
 /// @notice Registering a model mints its token to the caller. What a model *is* (hashes, training data,
 /// lineage, royalty) never changes; its price can, with notice, and every past price stays known, so a
-/// receipt is charged at the price of the moment it was issued. Holds no money.
-contract ModelRegistry is ERC721, IModelTerms {
+/// receipt is charged at the price of the moment it was issued. Certificates and checkpoints of its
+/// training follow. Holds no money.
+contract ModelRegistry is ERC721, IModelTerms, FidelityCertificates, TrainingCheckpoints {
     using Checkpoints for Checkpoints.Trace208;
 
     /// @notice Longest name, in bytes.
@@ -115,7 +118,7 @@ contract ModelRegistry is ERC721, IModelTerms {
     /// @param priceIn Wei per 1,000 prompt tokens.
     /// @param priceOut Wei per 1,000 answer tokens.
     function setPrice(uint256 modelId, uint256 priceIn, uint256 priceOut) external {
-        if (_ownerOf(modelId) != msg.sender) revert NotModelOwner(modelId, msg.sender);
+        _checkModelOwner(modelId);
         _pushPrice(modelId, uint64(block.timestamp) + PRICE_NOTICE, priceIn, priceOut);
     }
 
@@ -158,6 +161,11 @@ contract ModelRegistry is ERC721, IModelTerms {
         terms.lineage = lineage(modelId);
     }
 
+    /// @inheritdoc IModelTerms
+    function certifiedPpmAt(uint256 modelId, uint64 timestamp) external view returns (int32) {
+        return fidelityAt(modelId, timestamp).lowPpm;
+    }
+
     /// @notice The model's owner, its parent's owner and so on up, at most `MAX_LINEAGE` of them, each
     /// with the part of what reaches it that goes further up.
     function lineage(uint256 modelId) public view returns (Holder[] memory holders) {
@@ -175,6 +183,14 @@ contract ModelRegistry is ERC721, IModelTerms {
         Model memory found = _existing(modelId);
         (uint256 priceIn, uint256 priceOut) = priceAt(modelId, uint64(block.timestamp));
         return ModelCard.dataUri(found, priceIn, priceOut);
+    }
+
+    function _checkModelOwner(uint256 modelId)
+        internal
+        view
+        override(FidelityCertificates, TrainingCheckpoints)
+    {
+        if (_ownerOf(modelId) != msg.sender) revert NotModelOwner(modelId, msg.sender);
     }
 
     function _store(uint256 modelId, ModelParams calldata params) private {

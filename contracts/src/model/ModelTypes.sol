@@ -77,4 +77,8 @@ struct Terms {
 interface IModelTerms {
     /// @notice Terms for a receipt issued at `timestamp`; reverts for an unknown model or an earlier time.
     function termsAt(uint256 modelId, uint64 timestamp) external view returns (Terms memory);
+
+    /// @notice What a model's attribution is certified to reach: the lower end of the interval of its
+    /// linear datamodeling score, in parts per million. 0 without a certificate.
+    function certifiedPpmAt(uint256 modelId, uint64 timestamp) external view returns (int32);
 }

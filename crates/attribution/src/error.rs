@@ -76,6 +76,49 @@ pub enum Error {
         /// Most players whose design keeps to the budget.
         players_max: usize,
     },
+    /// Not one amount per group.
+    #[error("there are {groups} groups, but earnings of {found}")]
+    Earnings {
+        /// Groups of the grouping.
+        groups: usize,
+        /// Earnings given.
+        found: usize,
+    },
+    /// A group names a contributor that is not in the list.
+    #[error("contributor {0} is not in the list of contributors")]
+    UnknownContributor(u32),
+    /// What is said of the members of a group does not go with the player they are.
+    #[error(
+        "the members of player {player} must be charged what the player is, and one of them must have \
+         tokens; 255 of them at most"
+    )]
+    Members {
+        /// The player.
+        player: usize,
+    },
+    /// Too few or too many held-out subsets, or more than there are.
+    #[error(
+        "{asked} held-out subsets: a certificate takes 4 to 1024 of those no run trains, and this design \
+         leaves {left}"
+    )]
+    HeldOut {
+        /// Subsets asked for.
+        asked: usize,
+        /// Subsets that no run of the design trains.
+        left: u128,
+    },
+    /// Values that are not one row per answer with one column per subset.
+    #[error(
+        "predicted and actual values must be 1 to 4096 rows, one per answer, of {subsets} columns, one \
+         per held-out subset"
+    )]
+    ValueMatrix {
+        /// Held-out subsets.
+        subsets: usize,
+    },
+    /// The certificate says otherwise than its values.
+    #[error("the certificate does not follow from its values")]
+    CertificateMismatch,
     /// The committed hash belongs to another design.
     #[error("the design hash is not the hash of this design")]
     DesignHash,
@@ -151,14 +194,21 @@ impl Error {
             | Self::Order { .. }
             | Self::RunsRepeat { .. }
             | Self::Budget { .. }
+            | Self::Earnings { .. }
+            | Self::UnknownContributor(_)
+            | Self::HeldOut { .. }
             | Self::DesignHash => Step::Design,
-            Self::RunCount { .. } | Self::ValueTooLarge(_) => Step::Values,
+            Self::RunCount { .. }
+            | Self::ValueTooLarge(_)
+            | Self::ValueMatrix { .. }
+            | Self::CertificateMismatch => Step::Values,
             Self::AnswerTooLong(_)
             | Self::SurprisalTooLarge(_)
             | Self::Match { .. }
             | Self::TokenTooLarge { .. }
             | Self::IndexTooLarge
             | Self::SuffixArray(_) => Step::Spans,
+            Self::Members { .. } => Step::Shares,
             Self::Mismatch(step) => *step,
         }
     }

@@ -8,8 +8,8 @@ use openledger_primitives::{B256, Share};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Design, DesignRef, Error, Shares, SpanCredit, SpanMatch, Step, charge, effects, explained,
-    noise_floor, shares,
+    Design, DesignRef, Error, Influence, Shares, SpanCredit, SpanMatch, Step, charge, effects,
+    explained, noise_floor, shares,
 };
 
 /// What was measured about one answer. Whether it is true takes the adapters, the base and the records
@@ -24,6 +24,8 @@ pub struct Inputs {
     /// −log p of each answer token under the base, in units of 2⁻²⁰ nat. Its length is T; the values
     /// are sums over the same tokens.
     pub surprisals: Vec<u64>,
+    /// Whether effects are paid; by the model's certificate and the governance floor of the moment.
+    pub influence: Influence,
     /// What the span index found.
     pub matches: Vec<SpanMatch>,
     /// Decides between equal remainders; the hash of the salted answer.
@@ -83,7 +85,8 @@ impl Inputs {
         let credit = charge(design.players(), &self.surprisals, &self.matches)?;
         agree(Step::Spans, &credit, recorded.map(|r| &r.credit))?;
 
-        let shares = shares(explained, &effects, noise_floor, &credit, self.tie_seed);
+        let shares =
+            shares(explained, &effects, noise_floor, self.influence, &credit, self.tie_seed);
         agree(Step::Shares, &shares, recorded.map(|r| &r.shares))?;
 
         Ok(Outcome { effects: per_player, noise_floor, explained, credit, shares })

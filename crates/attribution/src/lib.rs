@@ -19,23 +19,35 @@
 //! **Invariant:** from the values on, everything is integer; no floating point decides anything.
 //! **Invariant:** an outcome is a function of its inputs, so evidence can be re-derived step by step.
 
+mod certificate;
 mod design;
 mod effects;
 mod error;
 mod evidence;
 mod explained;
+mod explanation;
+mod groups;
 mod noise_floor;
 mod shares;
 mod spans;
 
+pub use certificate::{
+    ANSWERS_MAX, Certificate, CertificateEncoding, RESAMPLES, SUBSETS_MAX, SUBSETS_MIN, certify,
+    held_out, predicted, rank_correlation_ppm,
+};
 pub use design::{Design, DesignRef, ORDER_MAX, PLAYERS_MAX, Run};
 pub use effects::{Effects, VALUE_MAX, VALUE_UNITS_PER_NAT, effects};
 pub use error::{Error, MatchProblem, Step};
 pub use evidence::{Evidence, EvidenceInputs, Inputs, Outcome, SpanInput};
 pub use explained::explained;
+pub use explanation::{
+    ContributorExplanation, Explanation, RECORDS_SHOWN_MAX, RecordText, SIMILARITY_SHOWN_MIN,
+    ShownRecord, Similarity, explain,
+};
+pub use groups::{Basis, Contributor, Grouping, Member, MemberShare, apportion};
 pub use noise_floor::{CONTRASTS_MIN, FLOOR_MAX, floor_multiple, noise_floor};
 pub use openledger_primitives::Share;
-pub use shares::{Shares, shares};
+pub use shares::{Influence, Shares, shares};
 pub use spans::{
     ANSWER_TOKENS_MAX, HOLDERS_MAX, Holder, INDEX_SYMBOLS_MAX, SPAN_SURPRISAL_MIN, SPAN_TOKENS_MIN,
     SURPRISAL_MAX, Span, SpanCredit, SpanIndex, SpanMatch, TOKEN_MAX, charge,

@@ -24,11 +24,22 @@ impl Shares {
     }
 }
 
+/// Whether the effects of a model's answers move money.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Influence {
+    /// They do: the model's fidelity reaches the floor that governance sets.
+    Paid,
+    /// They do not, and their part goes to the commons: its fidelity is below that floor, see
+    /// [`crate::Certificate::influence`]. Repeated text is paid all the same; it needs no estimate.
+    Commons,
+}
+
 /// s_c = ε · (w_c/W + (1 − a)·φ⁺_c/Σφ⁺), with w_c the surprisal charged to the text of player c, W the
 /// surprisal of the answer, a the part of W that spans cover, φ⁺ the effects above the noise floor.
 ///
 /// `explained`: ε. The commons takes 1 − ε, the spans that too many hold, and (1 − a)·ε where no effect
-/// clears the floor. An answer without surprisal (W = 0) has no spans: a = 0.
+/// clears the floor or `influence` is the commons'. An answer without surprisal (W = 0) has no spans: a = 0.
 ///
 /// Rounding: the players together get ⌊Σ s_c⌋ parts of 2³², so it favours the commons; among them each
 /// gets ⌊s_c⌋ and the parts still missing go one by one to the largest remainders. Ties: the lower
@@ -41,12 +52,13 @@ pub fn shares(
     explained: Share,
     effects: &Effects,
     noise_floor: i64,
+    influence: Influence,
     credit: &SpanCredit,
     tie_seed: B256,
 ) -> Shares {
     let effects = effects.per_player();
     assert_eq!(effects.len(), credit.per_player.len(), "one span credit per player");
-    let paid: Vec<U256> = effects.iter().map(|effect| above(*effect, noise_floor)).collect();
+    let paid = paid_effects(effects, noise_floor, influence);
     // An empty sum stands for one: its numerators are zero.
     let effect_sum = paid.iter().sum::<U256>().max(U256::from(1));
     // An answer without surprisal is all uncovered: the effects decide alone.
@@ -68,14 +80,17 @@ pub fn shares(
     Shares { players, commons }
 }
 
-/// φ⁺: the effect if it is above the floor, else nothing.
-fn above(effect: i64, noise_floor: i64) -> U256 {
-    let cleared = u64::try_from(effect).ok().filter(|_| effect > noise_floor);
-    U256::from(cleared.unwrap_or(0))
+/// φ⁺ of each player: the effect if it is above the floor and effects are paid, else nothing.
+pub(crate) fn paid_effects(effects: &[i64], noise_floor: i64, influence: Influence) -> Vec<U256> {
+    let paid = |effect: &i64| match influence {
+        Influence::Paid if *effect > noise_floor => u64::try_from(*effect).unwrap_or(0),
+        Influence::Paid | Influence::Commons => 0,
+    };
+    effects.iter().map(paid).map(U256::from).collect()
 }
 
 /// Largest-remainder rounding of numerators over one denominator, down to whole parts in the sum.
-fn round(numerators: &[U256], denominator: U256, tie_seed: B256) -> Vec<Share> {
+pub(crate) fn round(numerators: &[U256], denominator: U256, tie_seed: B256) -> Vec<Share> {
     let mut parts: Vec<U256> = numerators.iter().map(|n| n / denominator).collect();
     let remainder = |player: usize| numerators[player] % denominator;
     let missing = (0..parts.len()).map(remainder).sum::<U256>() / denominator;

@@ -11,6 +11,8 @@ pub const DATANET_REGISTRY: Address = address!("0x4f4c00000000000000000000000000
 pub const MODEL_REGISTRY: Address = address!("0x4f4c000000000000000000000000000000000002");
 /// Balances, receipts and payouts.
 pub const INFERENCE_MARKET: Address = address!("0x4f4c000000000000000000000000000000000003");
+/// Derives the shares of a receipt again; keeps no state.
+pub const ATTRIBUTION_REFEREE: Address = address!("0x4f4c000000000000000000000000000000000004");
 
 /// Owner and treasury of the market on a devnet: account 0 of the well-known development mnemonic,
 /// whose key everybody knows.

@@ -23,6 +23,12 @@ sol!(
     InferenceMarket,
     "artifacts/InferenceMarket.json"
 );
+#[cfg(feature = "rpc")]
+sol!(
+    #[sol(rpc, extra_derives(Debug, PartialEq, Eq))]
+    AttributionReferee,
+    "artifacts/AttributionReferee.json"
+);
 
 #[cfg(not(feature = "rpc"))]
 sol!(
@@ -41,4 +47,10 @@ sol!(
     #[sol(extra_derives(Debug, PartialEq, Eq))]
     InferenceMarket,
     "artifacts/InferenceMarket.json"
+);
+#[cfg(not(feature = "rpc"))]
+sol!(
+    #[sol(extra_derives(Debug, PartialEq, Eq))]
+    AttributionReferee,
+    "artifacts/AttributionReferee.json"
 );

@@ -37,12 +37,17 @@ mod tests {
     use crate::addresses;
 
     #[test]
-    fn the_three_contracts_are_placed_and_nothing_else() {
+    fn the_four_contracts_are_placed_and_nothing_else() {
         let alloc = genesis_alloc();
         let placed: Vec<_> = alloc.keys().copied().collect();
         assert_eq!(
             placed,
-            [addresses::DATANET_REGISTRY, addresses::MODEL_REGISTRY, addresses::INFERENCE_MARKET]
+            [
+                addresses::DATANET_REGISTRY,
+                addresses::MODEL_REGISTRY,
+                addresses::INFERENCE_MARKET,
+                addresses::ATTRIBUTION_REFEREE,
+            ]
         );
         for account in alloc.values() {
             assert_eq!((account.balance, account.nonce), (U256::ZERO, 1));

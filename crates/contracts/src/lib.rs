@@ -12,11 +12,13 @@
 //! **Invariant:** artifacts and genesis are what `contracts/` compiles to; CI rebuilds and compares.
 //! **Invariant:** a receipt signed with `openledger_primitives::receipt_domain` is the one that the
 //! contract at [`addresses::INFERENCE_MARKET`] settles; tests hold both to it.
+//! **Invariant:** the contract at [`addresses::ATTRIBUTION_REFEREE`] derives the shares that
+//! `openledger-attribution` derives, to the last unit; tests compare 10,000 answers.
 
 pub mod addresses;
 mod bindings;
 mod genesis;
 mod receipt;
 
-pub use bindings::{DatanetRegistry, InferenceMarket, ModelRegistry};
+pub use bindings::{AttributionReferee, DatanetRegistry, InferenceMarket, ModelRegistry};
 pub use genesis::{GENESIS_ALLOC_JSON, GenesisAccount, genesis_alloc};

@@ -11,7 +11,7 @@ impl Design {
     /// What fewer runs cost is [`Design::standard_error_ppm`].
     ///
     /// Errors: [`Error::PlayerCount`]; [`Error::Budget`] if every design for so many players has more
-    /// runs; it names the number of players that fit, for `Grouping`.
+    /// runs; it names the number of players that fit, for [`crate::Grouping`].
     pub fn within(players: usize, runs_max: usize) -> Result<Self, Error> {
         checked(players)?;
         let best = |players: usize| {

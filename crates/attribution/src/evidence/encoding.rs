@@ -4,7 +4,7 @@ use alloy_sol_types::{SolValue, sol};
 use openledger_primitives::{B256, keccak256};
 
 use super::Inputs;
-use crate::SpanMatch;
+use crate::{Influence, SpanMatch};
 
 sol! {
     /// A span match. `record` is 2³² − 1 and `player` 255 where the text belongs to the commons.
@@ -22,6 +22,7 @@ sol! {
     struct EvidenceInputs {
         bytes32 designHash;
         bytes32 tieSeed;
+        bool influencePaid;
         int64[] values;
         uint64[] surprisals;
         SpanInput[] matches;
@@ -34,6 +35,7 @@ impl Inputs {
         EvidenceInputs {
             designHash: self.design.hash,
             tieSeed: self.tie_seed,
+            influencePaid: self.influence == Influence::Paid,
             values: self.values.clone(),
             surprisals: self.surprisals.clone(),
             matches: self.matches.iter().map(SpanInput::from).collect(),

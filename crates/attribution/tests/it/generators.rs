@@ -1,7 +1,7 @@
 //! Random answers.
 
 use openledger_attribution::{
-    Design, HOLDERS_MAX, Holder, Inputs, SURPRISAL_MAX, SpanMatch, VALUE_MAX,
+    Design, HOLDERS_MAX, Holder, Influence, Inputs, SURPRISAL_MAX, SpanMatch, VALUE_MAX,
 };
 use openledger_primitives::B256;
 use proptest::prelude::*;
@@ -39,12 +39,14 @@ pub(crate) fn inputs_of(design: &Design) -> impl Strategy<Value = Inputs> + use<
     ];
     let surprisals = prop::collection::vec(surprisal, 0..60);
     let pieces = prop::collection::vec((0..60u32, 1..=30u32, 1..=HOLDERS_MAX + 5), 0..12);
-    (values, surprisals, pieces, any::<[u8; 32]>()).prop_map(
-        move |(values, surprisals, pieces, tie_seed)| Inputs {
+    let influence = prop_oneof![7 => Just(Influence::Paid), 1 => Just(Influence::Commons)];
+    (values, surprisals, pieces, influence, any::<[u8; 32]>()).prop_map(
+        move |(values, surprisals, pieces, influence, tie_seed)| Inputs {
             design: name,
             matches: maximal(pieces, surprisals.len() as u32, players),
             values,
             surprisals,
+            influence,
             tie_seed: B256::from(tie_seed),
         },
     )

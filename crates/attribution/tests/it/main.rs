@@ -4,8 +4,11 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod agreement;
+mod certificates;
+mod explanations;
 mod floor_multiples;
 mod generators;
+mod groups;
 mod noise;
 mod promises;
 mod recovery;

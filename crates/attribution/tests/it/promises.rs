@@ -1,7 +1,7 @@
 //! What the shares promise to contributors and to auditors.
 
 use openledger_attribution::{
-    Design, Error, Evidence, HOLDERS_MAX, Holder, Inputs, Share, SpanMatch, Step,
+    Design, Error, Evidence, HOLDERS_MAX, Holder, Influence, Inputs, Share, SpanMatch, Step,
 };
 use openledger_primitives::B256;
 use proptest::prelude::*;
@@ -17,6 +17,7 @@ fn answer(design: &Design, tokens: usize, value: impl Fn(&[bool]) -> i64) -> Inp
         design: design.reference(),
         values: (0..design.run_count()).map(|run| value(&design.subset(run))).collect(),
         surprisals: vec![5 * NAT as u64; tokens],
+        influence: Influence::Paid,
         matches: Vec::new(),
         tie_seed: B256::repeat_byte(7),
     }
@@ -166,6 +167,20 @@ fn repeated_text_pays_its_holder_and_the_rest_of_the_answer_pays_by_effect() {
 }
 
 #[test]
+fn a_model_below_the_fidelity_floor_pays_for_repeated_text_and_the_rest_is_the_commons() {
+    let design = Design::new(4).unwrap();
+    let mut inputs = answer(&design, 10, sum_of(&[0, 40 * NAT, 0, 0]));
+    inputs.matches = vec![span(0, 6, 0)];
+    let faithful = inputs.derive().unwrap();
+    inputs.influence = Influence::Commons;
+    let outcome = inputs.derive().unwrap();
+    assert_eq!(outcome.effects, faithful.effects);
+    assert_eq!(outcome.shares.of(0).parts(), outcome.explained.parts() * 3 / 5);
+    assert_eq!(outcome.shares.of(1), Share::ZERO);
+    assert_eq!(outcome.shares.of(0).complement(), outcome.shares.commons);
+}
+
+#[test]
 fn an_answer_without_surprisal_or_tokens_is_derived_all_the_same() {
     let design = Design::new(2).unwrap();
     let mut inputs = answer(&design, 4, sum_of(&[NAT, 0]));
@@ -231,7 +246,8 @@ fn a_changed_input_changes_the_hash_of_the_evidence() {
     let design = Design::new(3).unwrap();
     let mut inputs = answer(&design, 8, sum_of(&[NAT; 3]));
     inputs.matches = vec![span(0, 8, 1)];
-    let changes: [&dyn Fn(&mut Inputs); 6] = [
+    let changes: [&dyn Fn(&mut Inputs); 7] = [
+        &|i| i.influence = Influence::Commons,
         &|i| i.values[2] += 1,
         &|i| i.surprisals[7] += 1,
         &|i| i.tie_seed = B256::ZERO,

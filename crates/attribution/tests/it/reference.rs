@@ -6,8 +6,8 @@
 use num_bigint::BigInt;
 use num_rational::BigRational;
 use openledger_attribution::{
-    Design, FLOOR_MAX, HOLDERS_MAX, Inputs, Outcome, SPAN_SURPRISAL_MIN, SPAN_TOKENS_MIN, Share,
-    Shares, Span, SpanCredit, floor_multiple,
+    Design, FLOOR_MAX, HOLDERS_MAX, Influence, Inputs, Outcome, SPAN_SURPRISAL_MIN,
+    SPAN_TOKENS_MIN, Share, Shares, Span, SpanCredit, floor_multiple,
 };
 use openledger_primitives::{B256, keccak256};
 
@@ -23,9 +23,10 @@ pub(crate) fn outcome(inputs: &Inputs) -> Outcome {
     let explained = explained(inputs, design.order());
     let credit = credit(inputs);
 
+    let pays = inputs.influence == Influence::Paid;
     let paid: Vec<BigRational> = effects
         .iter()
-        .map(|e| if e * &order > noise_floor && *e > zero() { e.clone() } else { zero() })
+        .map(|e| if pays && e * &order > noise_floor && *e > zero() { e.clone() } else { zero() })
         .collect();
     let exact = exact_shares(explained, &paid, &credit);
     let shares = largest_remainder(&exact, inputs.tie_seed);

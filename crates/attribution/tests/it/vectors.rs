@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use openledger_attribution::{Design, Evidence, HOLDERS_MAX, Holder, Inputs, SpanMatch};
+use openledger_attribution::{Design, Evidence, HOLDERS_MAX, Holder, Influence, Inputs, SpanMatch};
 use openledger_primitives::B256;
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +48,7 @@ fn vectors() -> Vec<(&'static str, Vector)> {
         let inputs = Inputs {
             design: design.reference(),
             values: (0..design.run_count()).map(|run| value(&design.subset(run), run)).collect(),
+            influence: Influence::Paid,
             surprisals: (0..tokens).map(|t| uneven(t, 4 * NAT) as u64).collect(),
             matches,
             tie_seed: B256::repeat_byte(tokens as u8),
@@ -60,7 +61,18 @@ fn vectors() -> Vec<(&'static str, Vector)> {
             evidence: Evidence { outcome: reference::outcome(&inputs), inputs },
         }
     };
+    let mut below_floor = case(
+        "a model below the fidelity floor: only repeated text is paid",
+        &design(8, 8),
+        30,
+        vec![span(3, 11, 2, 9, 6)],
+        &value,
+    );
+    let inputs = Inputs { influence: Influence::Commons, ..below_floor.evidence.inputs.clone() };
+    (below_floor.inputs_encoded, below_floor.inputs_hash) = (hex(&inputs.encode()), inputs.hash());
+    below_floor.evidence = Evidence { outcome: reference::outcome(&inputs), inputs };
     vec![
+        ("below_floor", below_floor),
         (
             "one_player",
             case("one player, the whole training set", &design(1, 1), 9, vec![], &value),

@@ -46,9 +46,8 @@ fn points(measured: &[Measured], method: &str) -> Vec<(f64, f64)> {
         let Some(method) = measured.methods.iter().find(|m| m.name == method) else { continue };
         let values: BTreeMap<u64, &Vec<f64>> =
             measured.runs.iter().map(|(mask, values)| (*mask, values)).collect();
-        for q in 0..measured.queries.len() {
+        for (q, scores) in method.scores.iter().enumerate() {
             let truth = centred(measured.held_out.iter().map(|mask| values[mask][q]).collect());
-            let scores = &method.scores[q];
             let predicted =
                 centred(measured.held_out.iter().map(|mask| additive(scores, *mask)).collect());
             points.extend(truth.into_iter().zip(predicted));

@@ -55,7 +55,7 @@ pub(crate) struct Cost {
     pub(crate) bytes: u64,
 }
 
-/// The method that a figure compares with ours.
+/// The design that is used, of the smallest order with room.
 pub(crate) const OURS: &str = "design, 16 runs";
 /// Leave-one-out retraining.
 pub(crate) const LEAVE_ONE_OUT: &str = "leave-one-out";

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use eyre::Result;
 
-use crate::measured::{LEAVE_ONE_OUT, Measured, Method};
+use crate::measured::{LEAVE_ONE_OUT, Measured, Method, OURS};
 use crate::statistics::{Estimate, bootstrap, least_squares, spearman};
 use crate::subsets::{Mask, Stratum};
 
@@ -75,8 +75,8 @@ fn print_task(task: &str, all: &[Measured]) {
         let entry = reached.entry(CEILING.into()).or_default();
         let runs = measured.runs.len() as f64 / 2.0;
         entry.trainings += runs;
-        for q in 0..measured.queries.len() {
-            correlate(entry, measured, q, |mask| ceiling[q][&mask]);
+        for (q, predicted) in ceiling.iter().enumerate() {
+            correlate(entry, measured, q, |mask| predicted[&mask]);
         }
         entry.seeds += 1;
     }
@@ -103,6 +103,10 @@ fn print_task(task: &str, all: &[Measured]) {
     });
     for name in &order {
         print_row(name, &reached[name]);
+    }
+    let mean = |name: &str| Some(bootstrap(&reached.get(name)?.correlations[3])?.mean);
+    if let (Some(ours), Some(best)) = (mean(OURS), mean(CEILING)) {
+        println!("\n{OURS}: {:.3} of the best additive fit.", ours / best);
     }
 }
 

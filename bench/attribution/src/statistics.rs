@@ -100,10 +100,10 @@ fn gauss(mut a: Vec<Vec<f64>>, mut b: Vec<f64>) -> Vec<f64> {
         a.swap(column, pivot);
         b.swap(column, pivot);
         for row in column + 1..n {
-            let factor = a[row][column] / a[column][column];
-            for k in column..n {
-                a[row][k] -= factor * a[column][k];
-            }
+            let (above, below) = a.split_at_mut(row);
+            let (pivot, row_values) = (&above[column], &mut below[0]);
+            let factor = row_values[column] / pivot[column];
+            row_values.iter_mut().zip(pivot).for_each(|(x, p)| *x -= factor * p);
             b[row] -= factor * b[column];
         }
     }

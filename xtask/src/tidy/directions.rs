@@ -22,6 +22,7 @@ const EVERY_LIBRARY: &[&str] = &[
     "openledger-datanet",
     "openledger-factory",
     "openledger-gateway",
+    "openledger-influence",
     "openledger-model",
     "openledger-openlora",
     "openledger-primitives",
@@ -123,6 +124,29 @@ const RULES: &[Rule] = &[
         because: "it runs Ethereum's fixtures against the node alone",
     },
     Rule {
+        crates: &[
+            "openledger-attribution",
+            "openledger-chain",
+            "openledger-contracts",
+            "openledger-gateway",
+            "openledger-openlora",
+            "openledger-factory",
+            "openledger-model",
+        ],
+        never: &["openledger-influence"],
+        because: "its scores are floats for comparison; nothing that decides money may read them",
+    },
+    Rule {
+        crates: &["openledger-influence"],
+        never: &[
+            "openledger-attribution",
+            "openledger-chain",
+            "openledger-contracts",
+            "openledger-gateway",
+        ],
+        because: "a comparison that knew our method, or money, would be none",
+    },
+    Rule {
         crates: &["openledger-gateway"],
         never: &["openledger-chain"],
         because: "the gateway meets the chain only through JSON-RPC and contract bindings",
@@ -133,6 +157,7 @@ const RULES: &[Rule] = &[
 const UNRESTRICTED: &[&str] = &[
     "openledger",
     "openledger-tests",
+    "openledger-bench-attribution",
     "openledger-bench-chain",
     "openledger-bench-training",
 ];

@@ -1,0 +1,104 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// The tasks, in the order in which they are run.
+pub(crate) const TASKS: [&str; 6] =
+    ["synthetic", "tldr-family", "handbook", "eips", "medquad", "tldr-platform"];
+
+/// Compares Proof of Attribution with other methods, against what retraining really gives.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub(crate) struct Options {
+    /// Finished trainings and measurements; what is there is not done again.
+    #[arg(long, global = true, default_value = "target/bench-attribution")]
+    pub(crate) out: PathBuf,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Trains, scores and asks every method.
+    Measure(Budget),
+    /// 200 facts that one contributor alone holds, a contributor of noise, two with the same facts.
+    Canaries(Canaries),
+    /// Time of the attribution of a 200-token answer by 16 runs.
+    Speed {
+        /// The base.
+        #[arg(long, default_value = "models/nano")]
+        base: PathBuf,
+        /// Threads.
+        #[arg(long, default_value_t = 2)]
+        threads: usize,
+        /// Repeats.
+        #[arg(long, default_value_t = 5)]
+        repeats: usize,
+    },
+    /// Writes tensors of the synthetic task and our scores, for peers/dattri_parity.py.
+    Export {
+        /// Where to.
+        #[arg(long)]
+        dir: PathBuf,
+    },
+    /// Prints the table of what is measured, and draws the figure.
+    Report {
+        /// Where the figure goes.
+        #[arg(long, default_value = "bench/attribution/effects.svg")]
+        figure: PathBuf,
+    },
+}
+
+/// What a measurement may cost.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Budget {
+    /// Tasks, by comma.
+    #[arg(long, value_delimiter = ',', default_values_t = TASKS.map(String::from))]
+    pub(crate) tasks: Vec<String>,
+    /// First seed.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) first_seed: u64,
+    /// Seeds. All tasks are measured under one seed before the next.
+    #[arg(long, default_value_t = 5)]
+    pub(crate) seeds: u64,
+    /// Steps of a run of a text task; the synthetic one has 72.
+    #[arg(long, default_value_t = 50)]
+    pub(crate) steps: usize,
+    /// Records of each player of a text task.
+    #[arg(long, default_value_t = 12)]
+    pub(crate) records: usize,
+    /// Held-out subsets of a text task; the synthetic one has all that there are.
+    #[arg(long, default_value_t = 30)]
+    pub(crate) subsets: usize,
+    /// Runs trained at the same time.
+    #[arg(long, default_value_t = 2)]
+    pub(crate) threads: usize,
+    /// The data sets. Tasks on text are left out, loudly, where it is absent.
+    #[arg(long, default_value = "../shared/data")]
+    pub(crate) data: PathBuf,
+    /// The base of the text tasks.
+    #[arg(long, default_value = "models/nano")]
+    pub(crate) base: PathBuf,
+}
+
+/// The run of planted facts.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Canaries {
+    /// Seed of the facts and of the runs.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Order of the design: 8 or 16.
+    #[arg(long, default_value_t = 8)]
+    pub(crate) order: u8,
+    /// Steps of a run, of 16 records each.
+    #[arg(long, default_value_t = 80)]
+    pub(crate) steps: usize,
+    /// Runs trained at the same time.
+    #[arg(long, default_value_t = 2)]
+    pub(crate) threads: usize,
+    /// The base.
+    #[arg(long, default_value = "models/nano")]
+    pub(crate) base: PathBuf,
+}

@@ -1,0 +1,4 @@
+//! The methods against plain references.
+
+mod methods;
+mod run;

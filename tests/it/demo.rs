@@ -98,8 +98,8 @@ fn a_named_folder_keeps_the_chain_the_model_and_the_receipts() {
     assert_eq!(first["contributor"], "ann", "{shown}");
     let paid = document["shares"].as_array().unwrap().iter().find(|s| s["contributor"] == "ann");
     assert_eq!(first["paid_wei"], paid.unwrap()["paid_wei"]);
-    let closest = &first["similar"][0];
-    assert_eq!(closest["common_ppm"], 1_000_000, "the answer is one of ann's records: {shown}");
+    let closest = &first["records"][0];
+    assert_eq!(closest["similarity_ppm"], 1_000_000, "the answer is one of ann's records: {shown}");
     assert!(document["answer"].as_str().unwrap().contains(closest["text"].as_str().unwrap()));
     let text = String::from_utf8(machine.run(&show).stdout).unwrap();
     assert!(text.contains(first["sentence"].as_str().unwrap()), "{text}");

@@ -1,7 +1,6 @@
 use openledger_gateway::{
     Check, Explanation, Reason, ReceiptDocument, explain, training_records, verify_json,
 };
-use openledger_primitives::Share;
 use serde_json::json;
 
 use crate::{
@@ -38,7 +37,7 @@ pub fn show(args: &ShowArgs, output: Output) -> Result<(), Failure> {
             Some(found.ok_or_else(missing)?)
         }
     };
-    let explanation = explain(&document, records.as_ref());
+    let explanation = explain(&document, records.as_ref()).map_err(gateway_failure)?;
     if output.json {
         let evidence = &document.evidence;
         let outcome = &evidence.attribution.outcome;
@@ -68,7 +67,7 @@ fn not_verified(args: &ShowArgs, failed: Option<&Check>) -> Failure {
 
 fn lines(document: &ReceiptDocument, shown: &Explanation, terminal: Terminal) -> Vec<String> {
     let evidence = &document.evidence;
-    let fee = &evidence.fee;
+    let (fee, explained) = (&evidence.fee, evidence.attribution.outcome.explained);
     let mut out = vec![
         format!("Receipt   {}", document.receipt.id),
         format!("Model     {}, {:.6} OPEN", evidence.model.name, fee.fee),
@@ -77,22 +76,15 @@ fn lines(document: &ReceiptDocument, shown: &Explanation, terminal: Terminal) ->
         out.push(format!("Question  {}", terminal.bold(&turn.content)));
     }
     out.push(format!("Answer    {}", evidence.answer));
-    out.push(String::new());
-    out.push(shown.summary.clone());
+    out.push(format!("Explained {explained} of it by fine-tuning"));
     for reason in &shown.contributors {
         out.push(String::new());
         out.extend(why(reason, terminal));
     }
+    let commons = shown.commons.to_string();
     out.push(String::new());
-    let commons = shown.commons;
-    if commons > Share::ZERO {
-        out.push(format!(
-            "{:<24} {:>8}   {:>12.6} OPEN",
-            "commons",
-            commons.to_string(),
-            fee.commons
-        ));
-    }
+    out.push(format!("{:<24} {commons:>8}   {:>12.6} OPEN", "commons", fee.commons));
+    out.push(format!("  {}", shown.commons_reason));
     match shown.unpaid {
         0 => {}
         1 => out.push("One other contributor of the model got nothing for this answer.".to_owned()),
@@ -105,27 +97,24 @@ fn why(reason: &Reason, terminal: Terminal) -> Vec<String> {
     let share = reason.share.to_string();
     let mut out = vec![
         format!(
-            "{} {share:>8}   {:>12.6} OPEN   effect {:+.2} nats",
+            "{} {share:>8}   {:>12.6} OPEN   effect {:+.2} nats, each token {:.3} times as likely",
             terminal.bold(&format!("{:<24}", reason.contributor)),
             reason.paid_wei,
-            reason.effect_nats
+            reason.effect_nats,
+            reason.times_likelier,
         ),
         format!("  {}", reason.sentence),
     ];
-    for repeat in &reason.repeats {
-        let (record, tokens) = (repeat.record, repeat.tokens);
-        out.push(format!(
-            "  repeats   record {record}, {tokens} tokens: {}",
-            excerpt(&repeat.text)
-        ));
-    }
-    for similar in &reason.similar {
-        let percent = similar.common_ppm / 10_000;
-        out.push(format!(
-            "  resembles record {}, {percent} % of the distinctive words: {}",
-            similar.record,
-            excerpt(&similar.text)
-        ));
+    for record in &reason.records {
+        let mut how = Vec::new();
+        if record.shown.repeated_tokens > 0 {
+            how.push(format!("{} tokens repeated", record.shown.repeated_tokens));
+        }
+        if let Some(ppm) = record.shown.similarity_ppm {
+            how.push(format!("{} % of the answer's words", ppm / 10_000));
+        }
+        let (number, how) = (record.shown.record, how.join(", "));
+        out.push(format!("  record {number}, {how}: {}", excerpt(&record.text)));
     }
     out
 }

@@ -49,7 +49,7 @@ pub use document::{
     ReceiptDocument, SignedSettlement, Turn,
 };
 pub use error::Error;
-pub use explain::{Explanation, Reason, Repeat, Similar, explain};
+pub use explain::{Explanation, Reason, RecordThatMattered, explain};
 pub use gateway::{Gateway, Parts};
 pub use ledger::{Included, Ledger, Registration, SettlementRecord, Terms};
 pub use publish::{Contributed, Publication, contribute, load_adapters, players, publish};

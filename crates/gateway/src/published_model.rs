@@ -205,7 +205,10 @@ pub fn training_records(
 }
 
 /// Player of each record, in record order.
-fn player_of_each_record(records: &Version, players: &[Player]) -> Result<Vec<u8>, Error> {
+pub(crate) fn player_of_each_record(
+    records: &Version,
+    players: &[Player],
+) -> Result<Vec<u8>, Error> {
     records
         .records()
         .iter()

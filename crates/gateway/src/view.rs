@@ -25,7 +25,7 @@ pub(crate) fn attribution_view(
             "holders": span.holders,
         }));
     }
-    let explanation = explain(document, None);
+    let explanation = explain(document, None)?;
     let reason = |wallet| {
         let found = explanation.contributors.iter().find(|reason| reason.wallet == wallet);
         found.map(|reason| reason.sentence.as_str())
@@ -46,7 +46,7 @@ pub(crate) fn attribution_view(
     Ok(json!({
         "spans": spans,
         "contributors": contributors,
-        "summary": explanation.summary,
+        "commons_reason": explanation.commons_reason,
         "explained_ppm": outcome.explained.ppm(),
         "commons_share_ppm": outcome.shares.commons.ppm(),
         "fee_wei": fee.fee, "platform_wei": fee.platform, "compute_wei": fee.compute,

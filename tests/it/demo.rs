@@ -106,6 +106,37 @@ fn a_named_folder_keeps_the_chain_the_model_and_the_receipts() {
     the_training_can_be_repeated_segment_by_segment(&machine);
 }
 
+#[test]
+fn a_certificate_says_how_well_the_shares_predict_retraining_and_is_on_the_chain() {
+    let machine = Machine::new();
+    let run = |records: &str, extra: &[&str]| {
+        let mut args = vec!["demo".to_owned(), "--json".to_owned()];
+        args.extend(machine.records(records));
+        args.extend(extra.iter().map(|arg| (*arg).to_owned()));
+        machine.run(&args)
+    };
+    // Three contributors have eight subsets, and the design trains all of them.
+    let refused = run("records.jsonl", &["--certify", "4"]);
+    let errors = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(2), "{errors}");
+    assert!(errors.contains("cannot be certified"), "{errors}");
+
+    let question = ["--ask", QUESTION, "--certify", "4", "--data-dir", "certified"];
+    let output = run("four.jsonl", &question);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(document["verified"], true, "{}", document["checks"]);
+    let show = ["attribution", "show", "receipt.json", "--data-dir", "certified"];
+    let shown: Value =
+        serde_json::from_slice(&machine.run(&[&show[..], &["--json"]].concat()).stdout).unwrap();
+    let certificate = &shown["certificate"];
+    let figure = |name: &str| certificate[name].as_i64().unwrap();
+    assert!(figure("low_ppm") <= figure("lds_ppm") && figure("lds_ppm") <= figure("high_ppm"));
+    assert_eq!(certificate["subsets"].as_array().unwrap().len(), 4);
+    let text = String::from_utf8(machine.run(&show).stdout).unwrap();
+    assert!(text.contains("Fidelity  "), "{text}");
+}
+
 fn the_training_can_be_repeated_segment_by_segment(machine: &Machine) {
     let retrain = |more: &[&str]| {
         let args = ["audit", "retrain", "--json", "--data-dir", "data", "--model", "records"];

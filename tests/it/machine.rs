@@ -44,7 +44,9 @@ impl Machine {
                 format!("{row}\n")
             })
             .collect();
-        fs::write(folder.path().join("records.jsonl"), lines).unwrap();
+        fs::write(folder.path().join("records.jsonl"), &lines).unwrap();
+        let fourth = json!({ "who": "dora", "q": "What is a fuller?", "a": "A fuller cleans and thickens woven wool." });
+        fs::write(folder.path().join("four.jsonl"), format!("{lines}{fourth}\n")).unwrap();
         Self { folder }
     }
 

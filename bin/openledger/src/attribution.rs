@@ -1,3 +1,4 @@
+use openledger_attribution::Certificate;
 use openledger_gateway::{
     Check, Explanation, Reason, ReceiptDocument, explain, training_records, verify_json,
 };
@@ -25,8 +26,8 @@ pub fn show(args: &ShowArgs, output: Output) -> Result<(), Failure> {
         (_, failed) => return Err(not_verified(args, failed)),
     };
     let adapters = &document.evidence.model.adapters;
-    let records = match &args.data_dir {
-        None => None,
+    let (records, certificate) = match &args.data_dir {
+        None => (None, None),
         Some(folder) => {
             let found = training_records(adapters, folder).map_err(gateway_failure)?;
             let missing = || {
@@ -34,7 +35,8 @@ pub fn show(args: &ShowArgs, output: Output) -> Result<(), Failure> {
                 Failure::new(Exit::NotFound, error)
                     .hint("leave --data-dir out: the receipt suffices")
             };
-            Some(found.ok_or_else(missing)?)
+            let (records, certificate) = found.ok_or_else(missing)?;
+            (Some(records), certificate)
         }
     };
     let explanation = explain(&document, records.as_ref()).map_err(gateway_failure)?;
@@ -46,14 +48,34 @@ pub fn show(args: &ShowArgs, output: Output) -> Result<(), Failure> {
             "question": evidence.request.last().map(|turn| &turn.content),
             "answer": evidence.answer, "fee_wei": evidence.fee.fee,
             "explained_ppm": outcome.explained.ppm(), "explanation": explanation,
+            "certificate": certificate,
         });
         print(&shown.to_string());
     } else {
         for line in lines(&document, &explanation, Terminal::detect(false)) {
             print(&line);
         }
+        if args.data_dir.is_some() {
+            print(&fidelity(certificate.as_ref()));
+        }
     }
     Ok(())
+}
+
+/// How far the shares can be trusted, in words.
+fn fidelity(certificate: Option<&Certificate>) -> String {
+    let Some(certificate) = certificate else {
+        return "Fidelity  not certified: nobody has compared these effects with retraining"
+            .to_owned();
+    };
+    let score = |ppm: i32| f64::from(ppm) / 1e6;
+    format!(
+        "Fidelity  {:.2}, 95 % interval {:.2} to {:.2}: rank correlation with retraining on {} subsets",
+        score(certificate.lds_ppm),
+        score(certificate.low_ppm),
+        score(certificate.high_ppm),
+        certificate.subsets.len()
+    )
 }
 
 fn not_verified(args: &ShowArgs, failed: Option<&Check>) -> Failure {

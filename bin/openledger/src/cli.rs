@@ -67,6 +67,10 @@ pub struct TrainArgs {
     /// effects. As few as the contributors allow by default.
     #[arg(long)]
     pub runs: Option<usize>,
+    /// Train this many subsets of contributors that the design leaves out, and certify on the chain how
+    /// well the measured effects predicted them.
+    #[arg(long, value_name = "SUBSETS")]
+    pub certify: Option<usize>,
     /// Threads for training and scoring; all cores by default. The result is the same for any number.
     #[arg(long)]
     pub threads: Option<usize>,

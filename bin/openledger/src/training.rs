@@ -9,10 +9,11 @@ use std::{
 };
 
 use indicatif::ProgressBar;
-use openledger_attribution::Design;
+use openledger_attribution::{Certificate, Design, held_out};
 use openledger_factory::Recipe;
 use openledger_gateway::{
-    ModelManifest, Publication, TrainedModel, TrainingJob, TrainingProgress, publish, train,
+    ModelManifest, Publication, TrainedModel, TrainingJob, TrainingProgress, certificate_seed,
+    make_certificate, publish, publish_certificate, train,
 };
 use openledger_primitives::{OpenAmount, Price};
 
@@ -50,6 +51,13 @@ struct Training {
     last_loss: f32,
     published_took: Duration,
     counterfactual_took: Duration,
+    certificate: Option<Certificate>,
+}
+
+/// First and last loss of the published adapter.
+fn losses(trained: &TrainedModel) -> (f32, f32) {
+    let losses = trained.runs[0].as_ref().map(|run| run.losses.as_slice()).unwrap_or_default();
+    (losses.first().copied().unwrap_or_default(), losses.last().copied().unwrap_or_default())
 }
 
 /// Trains a model on a Datanet version, registers it, makes it callable. Returns its id besides. A model
@@ -64,6 +72,12 @@ pub async fn train_and_publish(
     let records = contributed.version.records().len();
     let recipe = recipe_for(args, records);
     let design = design_for(args, contributed.onchain.players.len())?;
+    if let Some(subsets) = args.certify {
+        // Before hours of training: any seed will do to see whether so many subsets are left.
+        held_out(&design, 0, subsets).map_err(|error| {
+            Failure::new(Exit::Usage, "the model cannot be certified so").cause(error)
+        })?;
+    }
     let folder = local.models_dir().join(name);
     if let Some(manifest) = earlier(local, &folder, contributed, &recipe, &design)? {
         local.load_model(&folder)?;
@@ -73,7 +87,7 @@ pub async fn train_and_publish(
         args.threads.unwrap_or_else(|| thread::available_parallelism().map_or(1, Into::into));
     let meter = Arc::new(Meter::new(terminal, recipe.steps as u64));
     let plan = Plan { recipe: recipe.clone(), design, threads, folder: folder.clone() };
-    let trained = in_background(local, contributed, plan, Arc::clone(&meter)).await?;
+    let trained = in_background(local, contributed, plan.clone(), Arc::clone(&meter)).await?;
     let counterfactual_took = meter.end();
 
     let publication = Publication {
@@ -88,13 +102,29 @@ pub async fn train_and_publish(
     };
     let manifest = publish(&local.ledger, &local.models_dir(), &publication).await;
     let manifest = manifest.map_err(gateway_failure)?;
+    let losses = losses(&trained);
+    let certificate = match args.certify {
+        None => None,
+        Some(subsets) => {
+            let registered = local.ledger.registration_block(manifest.model_id).await;
+            let seed = certificate_seed(registered.map_err(gateway_failure)?);
+            let meter = terminal.bar("Held-out subsets", 0);
+            let made =
+                certificate(local, contributed, plan, trained, (seed, subsets), meter).await?;
+            let owner = local.signers.builder.address();
+            publish_certificate(&local.ledger, owner, &folder, &manifest, &made)
+                .await
+                .map_err(gateway_failure)?;
+            Some(made)
+        }
+    };
     local.load_model(&folder)?;
 
-    let losses = trained.runs[0].as_ref().map(|run| run.losses.as_slice()).unwrap_or_default();
     let training = Training {
         steps: recipe.steps,
-        first_loss: losses.first().copied().unwrap_or_default(),
-        last_loss: losses.last().copied().unwrap_or_default(),
+        first_loss: losses.0,
+        last_loss: losses.1,
+        certificate,
         published_took: meter.published_took(),
         counterfactual_took,
     };
@@ -142,7 +172,7 @@ impl Published {
         let Some(training) = &self.training else {
             return vec![format!("3/6 {:<12} as before, adapter {}", "Train", self.adapter)];
         };
-        vec![
+        let mut lines = vec![
             format!(
                 "3/6 {:<12} {} steps  loss {:.2} → {:.2}  {:.0} s  adapter {}",
                 "Train",
@@ -158,11 +188,24 @@ impl Published {
                 self.counterfactual,
                 training.counterfactual_took.as_secs_f32()
             ),
-        ]
+        ];
+        if let Some(certificate) = &training.certificate {
+            let score = |ppm: i32| f64::from(ppm) / 1e6;
+            lines.push(format!(
+                "    {:<12} fidelity {:.2}, 95 % interval {:.2} to {:.2}, over {} held-out subsets",
+                "",
+                score(certificate.lds_ppm),
+                score(certificate.low_ppm),
+                score(certificate.high_ppm),
+                certificate.subsets.len()
+            ));
+        }
+        lines
     }
 }
 
 /// How a model is trained, and where it will be.
+#[derive(Clone)]
 struct Plan {
     recipe: Recipe,
     design: Design,
@@ -177,6 +220,37 @@ async fn in_background(
     plan: Plan,
     meter: Arc<Meter>,
 ) -> Result<TrainedModel, Failure> {
+    on_a_thread(local, contributed, plan, move |job| train(job, &|progress| meter.show(progress)))
+        .await
+}
+
+/// Certifies a trained model by `drawn`: the seed, and how many subsets are held out.
+async fn certificate(
+    local: &Local,
+    contributed: &Contributed,
+    plan: Plan,
+    trained: TrainedModel,
+    drawn: (u64, usize),
+    meter: ProgressBar,
+) -> Result<Certificate, Failure> {
+    on_a_thread(local, contributed, plan, move |job| {
+        let made = make_certificate(job, &trained, drawn.0, drawn.1, &|done, of| {
+            meter.set_length(of);
+            meter.set_position(done);
+        });
+        meter.finish_and_clear();
+        made
+    })
+    .await
+}
+
+/// Runs `work` on a training job, with a base that is loaded for training.
+async fn on_a_thread<T: Send + 'static>(
+    local: &Local,
+    contributed: &Contributed,
+    plan: Plan,
+    work: impl FnOnce(&TrainingJob<'_>) -> Result<T, openledger_gateway::Error> + Send + 'static,
+) -> Result<T, Failure> {
     let (base_dir, tokenizer, template) =
         (local.base_dir.clone(), Arc::clone(&local.tokenizer), Arc::clone(&local.template));
     let (version, players) = (contributed.version.clone(), contributed.onchain.players.clone());
@@ -193,7 +267,7 @@ async fn in_background(
             threads: plan.threads,
             folder: &plan.folder,
         };
-        train(&job, &|progress| meter.show(progress))
+        work(&job)
     })
     .await
     .or_fail(Exit::Failure, "the training thread ended")?

@@ -7,13 +7,13 @@
 //! A run on one thread wastes nothing on waiting for others, so runs are spread over threads rather than
 //! each run being split. Every result is the same to the bit as that of [`train`](crate::train) alone.
 
+use crate::Recipe;
 use crate::adapter_training::{Example, TrainProgress, Trained};
 use crate::pretrain::Proceed;
 use crate::train_error::TrainError;
 use crate::training_checkpoint::Checkpoints;
 use crate::training_run::{Stepper, TrainingRun};
 use crate::training_state::TrainingState;
-use crate::Recipe;
 use openledger_model::Decoder;
 use openledger_tensor::with_threads;
 use std::cmp::Reverse;

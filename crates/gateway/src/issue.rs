@@ -4,7 +4,7 @@ use alloy_primitives::Bytes;
 use alloy_signer::SignerSync;
 use alloy_signer_local::PrivateKeySigner;
 use alloy_sol_types::SolStruct;
-use openledger_attribution::{Evidence, Influence, Inputs, Share, SpanMatch};
+use openledger_attribution::{Evidence, Inputs, Share, SpanMatch};
 use openledger_contracts::addresses::INFERENCE_MARKET;
 use openledger_openlora::{AdapterHash, ScoreRequest};
 use openledger_primitives::{Address, B256, FeeParts, Payee, Receipt, U256, split_fee};
@@ -40,7 +40,7 @@ impl Gateway {
             evidence,
             settlement: None,
         };
-        let view = attribution_view(&document, &self.tokenizer)?;
+        let view = attribution_view(&document, &self.tokenizer, &question.model.fidelity())?;
         self.store
             .issue(&StoredReceipt {
                 receipt_id: document.receipt.id,
@@ -86,8 +86,7 @@ impl Gateway {
                 design: model.manifest.design,
                 values: likelihoods.iter().map(|tokens| tokens.iter().sum()).collect(),
                 surprisals: surprisals(&likelihoods[model.design.order()]),
-                // The chain's `influencePaidAt` of a model without a certificate, while no floor is set.
-                influence: Influence::Paid,
+                influence: question.terms.influence,
                 matches,
                 tie_seed: B256::ZERO,
             })?,

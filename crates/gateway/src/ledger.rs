@@ -5,10 +5,11 @@ use alloy_provider::{DynProvider, Provider, ProviderBuilder};
 use alloy_rpc_types_eth::{BlockNumberOrTag, Filter, Log, TransactionReceipt};
 use alloy_signer_local::PrivateKeySigner;
 use alloy_sol_types::{SolEvent, SolInterface};
+use openledger_attribution::{Certificate, Influence};
 use openledger_contracts::{
     DatanetRegistry::{self, DatanetRegistryInstance},
     InferenceMarket::{self, InferenceMarketInstance},
-    ModelRegistry::{self, ModelRegistryInstance},
+    ModelRegistry::{self, Fidelity, ModelRegistryInstance},
     addresses::{DATANET_REGISTRY, INFERENCE_MARKET, MODEL_REGISTRY},
 };
 use openledger_datanet::{Contributor, Version};
@@ -48,6 +49,8 @@ pub struct Terms {
     pub split: SplitBps,
     /// Whether the stakers' part has somebody to go to.
     pub somebody_stakes: bool,
+    /// Whether the model's fidelity reaches the floor that governance sets.
+    pub influence: Influence,
 }
 
 /// A model as its builder registers it.
@@ -308,8 +311,9 @@ impl Ledger {
         let (registry, market) = (self.registry(), self.market());
         let price = registry.priceAt(U256::from(model_id), issued_at);
         let split = market.splitAt(issued_at);
-        let (price, split) =
-            tokio::try_join!(price.call(), split.call()).map_err(|error| self.error(error))?;
+        let paid = market.influencePaidAt(U256::from(model_id), issued_at);
+        let (price, split, paid) = tokio::try_join!(price.call(), split.call(), paid.call())
+            .map_err(|error| self.error(error))?;
         Ok(Terms {
             issued_at,
             price: Price {
@@ -323,7 +327,54 @@ impl Ledger {
                 stakers: split.stakersBps,
             },
             somebody_stakes: split.stakers != Address::ZERO,
+            influence: influence(paid),
         })
+    }
+
+    /// Whether a receipt issued at `issued_at` pays by effects.
+    pub async fn influence_at(&self, model_id: u64, issued_at: u64) -> Result<Influence, Error> {
+        let market = self.market();
+        let paid = market.influencePaidAt(U256::from(model_id), issued_at).call().await;
+        paid.map(influence).map_err(|error| self.error(error))
+    }
+
+    /// Hash of the block in which a model was registered.
+    pub async fn registration_block(&self, model_id: u64) -> Result<B256, Error> {
+        let filter = Filter::new()
+            .address(MODEL_REGISTRY)
+            .event_signature(ModelRegistry::ModelRegistered::SIGNATURE_HASH)
+            .topic1(U256::from(model_id))
+            .from_block(BlockNumberOrTag::Earliest);
+        let logs = self.provider.get_logs(&filter).await.map_err(|error| self.error(error))?;
+        let found = logs.first().and_then(|log| log.block_hash);
+        found.ok_or_else(|| self.error(format!("no registration of model {model_id}")))
+    }
+
+    /// Commits to the fidelity of a model's attribution, as the owner of its token.
+    pub async fn commit_certificate(
+        &self,
+        owner: Address,
+        model_id: u64,
+        certificate: &Certificate,
+    ) -> Result<Included, Error> {
+        let fidelity = Fidelity {
+            ldsPpm: certificate.lds_ppm,
+            lowPpm: certificate.low_ppm,
+            highPpm: certificate.high_ppm,
+            subsets: certificate.subsets.len() as u32,
+        };
+        let registry = self.registry();
+        let call = registry
+            .commitCertificate(U256::from(model_id), certificate.hash(), fidelity)
+            .from(owner);
+        self.included(&self.send("committing the certificate", call).await?)
+    }
+
+    /// Hash of the certificate that a model's owner committed last; zero if there is none.
+    pub async fn certificate_hash(&self, model_id: u64) -> Result<B256, Error> {
+        let registry = self.registry();
+        let hash = registry.certificateOf(U256::from(model_id)).call().await;
+        hash.map_err(|error| self.error(error))
     }
 
     /// Settles signed receipts in one transaction sent by `relayer`.
@@ -478,4 +529,8 @@ fn revert_reason(data: &Bytes) -> String {
 
 fn chain_error(url: &str, cause: impl core::fmt::Display) -> Error {
     Error::Chain { url: url.to_owned(), cause: cause.to_string() }
+}
+
+fn influence(paid: bool) -> Influence {
+    if paid { Influence::Paid } else { Influence::Commons }
 }

@@ -18,6 +18,7 @@
 
 mod api_key;
 mod ask;
+mod certify;
 mod document;
 mod error;
 mod examples;
@@ -44,6 +45,10 @@ mod wallets;
 mod work_folder;
 
 pub use api_key::new_api_key;
+pub use certify::{
+    CERTIFIED_ANSWERS_MAX, certificate_seed, make_certificate, publish_certificate,
+    read_certificate,
+};
 pub use document::{
     AnswerEvidence, Citation, DOCUMENT_VERSION, DatanetEvidence, ModelEvidence, Player,
     ReceiptDocument, SignedSettlement, Turn,

@@ -3,7 +3,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use openledger_attribution::{Design, DesignRef, SpanIndex};
+use openledger_attribution::{Certificate, Design, DesignRef, SpanIndex};
 use openledger_datanet::{Version, load_version};
 use openledger_factory::Recipe;
 use openledger_model::{ChatTemplate, Tokenizer};
@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Error,
+    certify::read_certificate,
     document::{DatanetEvidence, Player},
     examples::answer_tokens,
 };
@@ -60,6 +61,8 @@ pub struct PublishedModel {
     pub records: Version,
     /// Suffix array over the completions.
     pub spans: SpanIndex,
+    /// How well its effects predict what retraining gives, if that was measured.
+    pub certificate: Option<Certificate>,
 }
 
 impl ModelManifest {
@@ -126,7 +129,7 @@ impl PublishedModel {
             .map(|record| answer_tokens(record.canonical(), tokenizer, template))
             .collect::<Result<Vec<_>, _>>()?;
         let spans = SpanIndex::build(players.into_iter().zip(completions))?;
-        Ok(Self { manifest, design, records, spans })
+        Ok(Self { manifest, design, records, spans, certificate: None })
     }
 
     /// Reads a model's folder. The Datanet root is recomputed from the records.
@@ -142,7 +145,8 @@ impl PublishedModel {
             let what = format!("{}: the records are not the Datanet's", folder.display());
             return Err(Error::Corrupt(what));
         }
-        Self::new(manifest, records, tokenizer, template)
+        let certificate = read_certificate(folder)?;
+        Ok(Self { certificate, ..Self::new(manifest, records, tokenizer, template)? })
     }
 
     /// Writes the manifest; last of all, so a folder with a manifest is complete.
@@ -185,20 +189,34 @@ impl PublishedModel {
             "owned_by": "openledger", "model_id": manifest.model_id,
             "base_hash": manifest.base_hash, "adapter_hash": manifest.runs.first().copied().flatten(),
             "contributors": manifest.players.len(), "records": self.records.records().len(),
+            "fidelity": self.fidelity(),
         })
+    }
+
+    /// The certificate as it is shown wherever shares are; `null` without one.
+    pub fn fidelity(&self) -> Value {
+        let shown = |certificate: &Certificate| {
+            json!({
+                "lds_ppm": certificate.lds_ppm, "low_ppm": certificate.low_ppm,
+                "high_ppm": certificate.high_ppm, "subsets": certificate.subsets.len(),
+                "answers": certificate.answers, "hash": certificate.hash(),
+            })
+        };
+        self.certificate.as_ref().map_or(Value::Null, shown)
     }
 }
 
-/// The Datanet version that the model of a receipt was trained on, if a model with these adapters is in
-/// the folder `data_dir` of a node.
+/// The Datanet version that the model of a receipt was trained on, and its certificate if it has one, if a
+/// model with these adapters is in the folder `data_dir` of a node.
 pub fn training_records(
     adapters: &[Option<B256>],
     data_dir: &Path,
-) -> Result<Option<Version>, Error> {
+) -> Result<Option<(Version, Option<Certificate>)>, Error> {
     for folder in PublishedModel::folders(&data_dir.join("models"))? {
         let manifest = ModelManifest::read(&folder)?;
         if manifest.is_some_and(|manifest| manifest.runs == adapters) {
-            return Ok(Some(load_version(&records_folder(&folder))?));
+            let records = load_version(&records_folder(&folder))?;
+            return Ok(Some((records, read_certificate(&folder)?)));
         }
     }
     Ok(None)

@@ -1,5 +1,6 @@
 use std::{fs, path::Path};
 
+use openledger_attribution::Influence;
 use openledger_model::{Adapter, ChatTemplate, Decoder, Message, ScoreRequest, Tokenizer};
 use openledger_primitives::{B256, OpenAmount, U256};
 
@@ -40,6 +41,11 @@ async fn chain_agrees(
         if ledger.version_root(datanet.datanet_id, datanet.version).await? != datanet.root {
             return Ok(Err(format!("Datanet {} has another root", datanet.datanet_id)));
         }
+    }
+    let influence = ledger.influence_at(model_id, receipt.issuedAt).await?;
+    if influence != evidence.attribution.inputs.influence {
+        let paid = if influence == Influence::Paid { "paid" } else { "not paid" };
+        return Ok(Err(format!("by the model's fidelity effects are {paid} at that time")));
     }
     let Some(settlement) = &document.settlement else {
         return Ok(Err("the receipt is not settled yet".into()));

@@ -10,6 +10,7 @@ use crate::{Error, document::ReceiptDocument, explain};
 pub(crate) fn attribution_view(
     document: &ReceiptDocument,
     tokenizer: &Tokenizer,
+    fidelity: &Value,
 ) -> Result<Value, Error> {
     let evidence = &document.evidence;
     let outcome = &evidence.attribution.outcome;
@@ -47,6 +48,7 @@ pub(crate) fn attribution_view(
         "spans": spans,
         "contributors": contributors,
         "commons_reason": explanation.commons_reason,
+        "fidelity": fidelity,
         "explained_ppm": outcome.explained.ppm(),
         "commons_share_ppm": outcome.shares.commons.ppm(),
         "fee_wei": fee.fee, "platform_wei": fee.platform, "compute_wei": fee.compute,

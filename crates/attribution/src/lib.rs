@@ -13,6 +13,9 @@
 //! answer tokens ─▶ SpanIndex ─▶ SpanMatch ─▶ SpanCredit ─────┘
 //!
 //! Inputs (all of the left side) ─▶ Outcome (all of the right side); both together: Evidence
+//!
+//! contributors ─▶ Grouping ─▶ players;  Outcome ─▶ apportion ─▶ shares of a group's members
+//! effects, retrained subsets ─▶ Certificate ─▶ Influence: whether effects are paid
 //! ```
 //!
 //! **Invariant:** shares and commons sum to `Share::ONE` exactly.
@@ -25,7 +28,6 @@ mod effects;
 mod error;
 mod evidence;
 mod explained;
-mod explanation;
 mod groups;
 mod noise_floor;
 mod shares;
@@ -40,10 +42,6 @@ pub use effects::{Effects, VALUE_MAX, VALUE_UNITS_PER_NAT, effects};
 pub use error::{Error, MatchProblem, Step};
 pub use evidence::{Evidence, EvidenceInputs, Inputs, Outcome, SpanInput};
 pub use explained::explained;
-pub use explanation::{
-    ContributorExplanation, Explanation, RECORDS_SHOWN_MAX, RecordText, SIMILARITY_SHOWN_MIN,
-    ShownRecord, Similarity, explain,
-};
 pub use groups::{Basis, Contributor, Grouping, Member, MemberShare, apportion};
 pub use noise_floor::{CONTRASTS_MIN, FLOOR_MAX, floor_multiple, noise_floor};
 pub use openledger_primitives::Share;

@@ -4,7 +4,7 @@
 
 mod similarity;
 
-use openledger_attribution::VALUE_UNITS_PER_NAT;
+use openledger_attribution::{Influence, VALUE_UNITS_PER_NAT};
 use openledger_datanet::Version;
 use openledger_primitives::{Address, OpenAmount, Share};
 use serde::Serialize;
@@ -106,6 +106,11 @@ fn summary(document: &ReceiptDocument, paid: usize) -> String {
     let explained = outcome.explained;
     let start = format!("Fine-tuning explains {explained} of this answer");
     match paid {
+        0 if document.evidence.attribution.inputs.influence == Influence::Commons => format!(
+            "{start}, but no source reached the threshold: the answer repeats nobody's text, this \
+             model's attribution is not certified to be faithful enough to pay by effect, and the \
+             commons gets the data pot."
+        ),
         0 => format!(
             "{start}, but no source reached the threshold: no contributor's effect is larger than the \
              error of measurement, and the commons gets the data pot."

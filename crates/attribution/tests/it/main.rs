@@ -5,7 +5,7 @@
 
 mod agreement;
 mod certificates;
-mod explanations;
+mod contract;
 mod floor_multiples;
 mod generators;
 mod groups;

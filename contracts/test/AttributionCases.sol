@@ -4,7 +4,7 @@ pragma solidity 0.8.37;
 import {DesignEncoding, EvidenceInputs, SpanInput} from "../src/attribution/AttributionTypes.sol";
 import {Base} from "./Base.sol";
 
-/// @notice Random answers, the same ones that `crates/contracts/tests/shares.rs` makes: every number is
+/// @notice Random answers, the same ones that `crates/attribution/tests/it/contract.rs` makes: every number is
 /// drawn from keccak256(case, how many were drawn before), in the same order.
 abstract contract AttributionCases is Base {
     uint256 private constant NAT = 1 << 20;

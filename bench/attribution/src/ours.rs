@@ -1,7 +1,7 @@
 //! Our method on the values of a design's runs: effects, noise floor, shares.
 
 use eyre::Result;
-use openledger_attribution::{Design, charge, effects, explained, noise_floor, shares};
+use openledger_attribution::{Design, Influence, charge, effects, explained, noise_floor, shares};
 use openledger_primitives::{B256, Share};
 
 /// What the design says about one answer.
@@ -24,7 +24,7 @@ pub(crate) fn attribute(design: &Design, values: &[i64], tokens: u64) -> Result<
     let explained = explained(values[design.order()], values[0], tokens);
     // No surprisal: no spans, so the effects decide alone.
     let credit = charge(design.players(), &[], &[])?;
-    let shares = shares(explained, &effects, floor, &credit, B256::ZERO);
+    let shares = shares(explained, &effects, floor, Influence::Paid, &credit, B256::ZERO);
     Ok(Attributed {
         paid: shares.players.iter().map(|share| *share != Share::ZERO).collect(),
         shares: shares.players.iter().map(part).collect(),

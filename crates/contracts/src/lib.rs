@@ -13,7 +13,8 @@
 //! **Invariant:** a receipt signed with `openledger_primitives::receipt_domain` is the one that the
 //! contract at [`addresses::INFERENCE_MARKET`] settles; tests hold both to it.
 //! **Invariant:** the contract at [`addresses::ATTRIBUTION_REFEREE`] derives the shares that
-//! `openledger-attribution` derives, to the last unit; tests compare 10,000 answers.
+//! `openledger-attribution` derives, to the last unit; that crate's tests and `contracts/test` compare
+//! 10,000 answers.
 
 pub mod addresses;
 mod bindings;

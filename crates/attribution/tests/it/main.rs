@@ -5,6 +5,7 @@
 
 mod agreement;
 mod certificates;
+mod contract;
 mod explanations;
 mod floor_multiples;
 mod generators;

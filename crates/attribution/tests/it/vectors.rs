@@ -154,7 +154,7 @@ fn vectors() -> Vec<(&'static str, Vector)> {
     ]
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold("0x".to_owned(), |text, byte| text + &format!("{byte:02x}"))
 }
 

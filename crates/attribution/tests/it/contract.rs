@@ -7,12 +7,14 @@
 
 use std::{env, fs, path::PathBuf};
 
-use alloy_primitives::{B256, I256, U256, hex, keccak256};
 use alloy_sol_types::{SolValue, sol};
 use openledger_attribution::{
     Design, HOLDERS_MAX, Holder, Influence, Inputs, Outcome as Derived, SpanMatch,
 };
+use openledger_primitives::{B256, U256, keccak256};
 use serde_json::{Value, json};
+
+use crate::vectors::hex;
 
 const CASES: u64 = 10_000;
 const BLOCK: u64 = 100;
@@ -44,16 +46,16 @@ const DESIGNS: [(usize, u8); 20] = [
 
 sol! {
     struct SpanCredit {
-        uint256[] perPlayer;
-        uint256 commons;
-        uint256 covered;
-        uint256 total;
+        uint64[] perPlayer;
+        uint64 commons;
+        uint64 covered;
+        uint64 total;
     }
-    /// As in `contracts/src/attribution/AttributionTypes.sol`.
+    /// As in `contracts/src/attribution/AttributionTypes.sol`; narrower numbers, the same encoding.
     struct Outcome {
-        int256[] effects;
-        uint256 noiseFloor;
-        uint256 explained;
+        int64[] effects;
+        int64 noiseFloor;
+        uint64 explained;
         SpanCredit credit;
         uint64[] shares;
         uint64 commons;
@@ -150,18 +152,14 @@ impl From<Derived> for Outcome {
     fn from(derived: Derived) -> Self {
         let credit = derived.credit;
         Self {
-            effects: derived
-                .effects
-                .iter()
-                .map(|e| I256::try_from(*e).expect("64 of 256 bits"))
-                .collect(),
-            noiseFloor: U256::from(derived.noise_floor.unsigned_abs()),
-            explained: U256::from(derived.explained.parts()),
+            effects: derived.effects,
+            noiseFloor: derived.noise_floor,
+            explained: derived.explained.parts(),
             credit: SpanCredit {
-                perPlayer: credit.per_player.iter().map(|c| U256::from(*c)).collect(),
-                commons: U256::from(credit.commons),
-                covered: U256::from(credit.covered),
-                total: U256::from(credit.total),
+                perPlayer: credit.per_player,
+                commons: credit.commons,
+                covered: credit.covered,
+                total: credit.total,
             },
             shares: derived.shares.players.iter().map(|share| share.parts()).collect(),
             commons: derived.shares.commons.parts(),
@@ -170,7 +168,7 @@ impl From<Derived> for Outcome {
 }
 
 fn chained(digest: B256, next: B256) -> B256 {
-    keccak256([digest, next].concat())
+    keccak256([digest.0, next.0].concat())
 }
 
 #[test]
@@ -195,7 +193,7 @@ fn the_contract_derives_the_shares_of_ten_thousand_answers_to_the_last_unit() {
         })
         .unzip();
     assert!(paid > CASES, "most answers pay somebody");
-    let encoded: Vec<String> = designs.iter().map(|d| hex::encode_prefixed(d.encode())).collect();
+    let encoded: Vec<String> = designs.iter().map(|d| hex(&d.encode())).collect();
     let vectors = json!({
         "block": BLOCK, "design_count": designs.len(), "designs": encoded,
         "inputs": inputs, "outcomes": outcomes,

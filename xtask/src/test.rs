@@ -7,8 +7,8 @@
 mod command_line;
 mod counts;
 mod machine;
+mod other_targets;
 mod plan;
-mod second_target;
 mod summary;
 
 use std::path::Path;
@@ -97,7 +97,7 @@ impl From<eyre::Report> for Failure {
 fn carry_out(root: &Path, step: &Step) -> Result<TestCounts, Failure> {
     match &step.work {
         Work::Machine => machine::prepare()?,
-        Work::SecondTarget => second_target::prepare()?,
+        Work::OtherTargets => other_targets::prepare()?,
         Work::Tidy => {
             let findings = tidy::findings(root)?;
             findings.iter().for_each(|finding| println!("{finding}"));

@@ -2,12 +2,12 @@
 //!
 //! One profile is compiled: release, which is what is shipped. Clippy checks in that profile too, so
 //! build scripts and procedural macros are built once. Only what computes with floats is compiled again:
-//! in the debug profile, and in the full run for another processor, to see that all give the same bits.
+//! in the debug profile, and in the full run for other processors, to see that all give the same bits.
 
 use std::fmt;
 
 use super::command_line::CommandLine;
-use super::second_target;
+use super::other_targets;
 
 /// How much is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,8 +34,8 @@ pub(super) struct Step {
 pub(super) enum Work {
     /// Sees to it that the machine has what the other steps call.
     Machine,
-    /// Sees to it that programs for another processor can be compiled and run.
-    SecondTarget,
+    /// Sees to it that programs for other processors can be compiled and run.
+    OtherTargets,
     /// The rules of this repository.
     Tidy,
     /// A program.
@@ -127,7 +127,7 @@ const EVERYDAY: &[Step] = &[
 ];
 
 const SLOW: &[Step] = &[
-    check("second target", Work::SecondTarget),
+    check("other targets", Work::OtherTargets),
     Step {
         name: "same bits on AArch64",
         work: Work::Command(CommandLine {
@@ -138,7 +138,7 @@ const SLOW: &[Step] = &[
                 "--locked",
                 "--no-fail-fast",
                 "--target",
-                second_target::TRIPLE,
+                other_targets::AARCH64.triple,
                 "-p",
                 "openledger-tensor",
                 "-p",
@@ -152,9 +152,30 @@ const SLOW: &[Step] = &[
                 "training",
             ],
             folder: "",
-            environment: second_target::ENVIRONMENT,
+            environment: other_targets::AARCH64.environment,
         }),
-        needs: &["machine", "second target"],
+        needs: &["machine", "other targets"],
+        counts_tests: true,
+    },
+    Step {
+        name: "same bits in WebAssembly",
+        work: Work::Command(CommandLine {
+            program: "cargo",
+            arguments: &[
+                "test",
+                "--release",
+                "--locked",
+                "--target",
+                other_targets::WASM.triple,
+                "-p",
+                "openledger-tensor",
+                "--test",
+                "golden",
+            ],
+            folder: "",
+            environment: other_targets::WASM.environment,
+        }),
+        needs: &["machine", "other targets"],
         counts_tests: true,
     },
     Step {
@@ -226,7 +247,7 @@ impl fmt::Display for Work {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Machine => write!(f, "compilers, Node, Rust components"),
-            Self::SecondTarget => write!(f, "{}", second_target::DESCRIPTION),
+            Self::OtherTargets => write!(f, "{}", other_targets::DESCRIPTION),
             Self::Tidy => write!(f, "cargo xtask tidy"),
             Self::Command(command) => write!(f, "{command}"),
         }

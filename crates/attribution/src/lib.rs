@@ -13,6 +13,10 @@
 //! answer tokens ─▶ SpanIndex ─▶ SpanMatch ─▶ SpanCredit ─────┘
 //!
 //! Inputs (all of the left side) ─▶ Outcome (all of the right side); both together: Evidence
+//!
+//! contributors ─▶ Grouping ─▶ players;  Outcome ─▶ apportion ─▶ shares of a group's members
+//! effects, retrained subsets ─▶ Certificate ─▶ Influence: whether effects are paid
+//! Evidence, texts of records ─▶ Explanation: sentences for people
 //! ```
 //!
 //! **Invariant:** shares and commons sum to `Share::ONE` exactly.

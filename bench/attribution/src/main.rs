@@ -51,7 +51,7 @@ fn main() -> Result<()> {
         Command::Measure(budget) => measure_all(&out, &budget),
         Command::Canaries(options) => canaries::canaries(&out, &options),
         Command::Speed { base, threads, repeats } => speed::speed(&base, threads, repeats),
-        Command::Export { dir } => export::export(&synthetic::task(0, SYNTHETIC_STEPS)?, &dir),
+        Command::Export { dir } => export::export(synthetic::task(0, SYNTHETIC_STEPS)?, &dir),
         Command::Report { figure } => report::report(&out, &figure),
     }
 }

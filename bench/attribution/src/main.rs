@@ -65,9 +65,9 @@ fn measure_all(out: &Path, budget: &Budget) -> Result<()> {
                 eprintln!("LEFT OUT: {name}: no data sets at {}", budget.data.display());
                 continue;
             };
-            let small = name == "synthetic";
-            let subsets = (!small).then_some(budget.subsets);
-            let measured = measure::measure(&task, &store, subsets, small)?;
+            let whole = name == "synthetic" && !budget.narrow;
+            let subsets = (!whole).then_some(budget.subsets);
+            let measured = measure::measure(&task, &store, subsets, whole)?;
             write(out, &measured)?;
         }
     }

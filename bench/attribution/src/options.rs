@@ -93,6 +93,10 @@ pub(crate) struct Canaries {
     /// Seed of the facts and of the runs.
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
+    /// Facts of random symbols over the decoder of the synthetic task, instead of sentences: seconds
+    /// instead of minutes.
+    #[arg(long)]
+    pub(crate) symbols: bool,
     /// Order of the design: 8 or 16.
     #[arg(long, default_value_t = 8)]
     pub(crate) order: u8,

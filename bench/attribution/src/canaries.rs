@@ -1,7 +1,7 @@
 //! Planted facts: what is paid where the truth is known without retraining.
 //!
 //! Five contributors hold forty facts each that nobody else has; a sixth holds noise, half of it wrong
-//! answers to the others' questions; the last two hold the same facts, with duplicate clusters switched
+//! answers to the others' questions, half facts that nobody asks for; the last two hold the same facts, with duplicate clusters switched
 //! off. A Datanet that was not trained on is no player.
 
 use std::collections::BTreeSet;
@@ -10,6 +10,7 @@ use std::path::Path;
 use eyre::Result;
 use openledger_attribution::Design;
 use openledger_factory::Example;
+use openledger_model::{Decoder, Message};
 use openledger_tensor::Random;
 
 use crate::options::Canaries;
@@ -17,6 +18,7 @@ use crate::ours::{Attributed, attribute};
 use crate::runs::RunStore;
 use crate::statistics::bootstrap;
 use crate::subsets::of_design;
+use crate::synthetic;
 use crate::task::{Query, Task};
 use crate::text_tasks::{TextBase, recipe};
 
@@ -26,6 +28,9 @@ const NOISE: usize = HOLDERS;
 const NOISE_RECORDS: usize = 24;
 const TWINS: [usize; 2] = [HOLDERS + 1, HOLDERS + 2];
 const TWIN_FACTS: usize = 16;
+/// Symbols of a question and of an answer.
+const SYMBOLS_ASKED: usize = 5;
+const SYMBOLS_ANSWERED: usize = 4;
 /// Twins share if neither gets more than this part more than the other.
 const TWIN_DIFFERENCE_MAX: f64 = 0.2;
 
@@ -38,8 +43,7 @@ const PLACES: [&str; 8] =
 
 /// Trains the runs, attributes every question, prints what was paid.
 pub(crate) fn canaries(out: &Path, options: &Canaries) -> Result<()> {
-    let base = TextBase::load(&options.base)?;
-    let task = task(base, options)?;
+    let task = task(options)?;
     let design = Design::with_order(task.players.len(), options.order)?;
     let masks = of_design(&design);
     let store = RunStore { dir: out.join("runs"), threads: options.threads };
@@ -53,41 +57,102 @@ pub(crate) fn canaries(out: &Path, options: &Canaries) -> Result<()> {
     Ok(())
 }
 
-fn task(base: TextBase, options: &Canaries) -> Result<Task> {
-    let mut random = Random::new(options.seed, 1 << 32);
-    let mut names = BTreeSet::new();
-    let mut fact = |random: &mut Random| {
-        let name = loop {
-            let name = word(random, 3);
-            if names.insert(name.clone()) {
-                break name;
+/// How a question and its answer become tokens.
+enum Writer {
+    /// Sentences for a base that reads.
+    Text(Box<TextBase>),
+    /// Random symbols for the decoder of the synthetic task: small, so that its runs take seconds.
+    Symbols(Decoder),
+}
+
+/// A question, and the tokens of it with an answer.
+struct Fact {
+    question: Vec<u32>,
+    record: Example,
+}
+
+impl Writer {
+    fn new(options: &Canaries) -> Result<Self> {
+        if options.symbols {
+            return Ok(Self::Symbols(synthetic::any_base(options.seed)?));
+        }
+        Ok(Self::Text(Box::new(TextBase::load(&options.base)?)))
+    }
+
+    /// A new question with a random answer. `unlike`: questions that were asked before.
+    fn fact(
+        &self,
+        random: &mut Random,
+        unlike: &mut BTreeSet<Vec<u32>>,
+        player: usize,
+    ) -> Result<Fact> {
+        loop {
+            let question = match self {
+                Self::Text(base) => {
+                    let thing = THINGS[random.below(THINGS.len())];
+                    let question = format!("Where is the {thing} of {}?", word(random, 3));
+                    base.template.prompt(&base.tokenizer, &[Message::user(question)])?
+                }
+                Self::Symbols(base) => symbols(base, random, SYMBOLS_ASKED),
+            };
+            if unlike.insert(question.clone()) {
+                return self.answered(random, question, player);
             }
+        }
+    }
+
+    /// The question with a random answer.
+    fn answered(&self, random: &mut Random, question: Vec<u32>, player: usize) -> Result<Fact> {
+        let answer = match self {
+            Self::Text(base) => {
+                let place = PLACES[random.below(PLACES.len())];
+                let shelf = random.below(100);
+                let text =
+                    format!("{} keeps it in the {place}, on shelf {shelf}.", word(random, 2));
+                // Only the answer and the end token are taken of this example.
+                let example = base.example("?", &text, player)?;
+                example.tokens[example.answer_start..].to_vec()
+            }
+            Self::Symbols(base) => symbols(base, random, SYMBOLS_ANSWERED),
         };
-        let thing = THINGS[random.below(THINGS.len())];
-        (format!("Where is the {thing} of {name}?"), answer(random))
-    };
+        let record = Example {
+            answer_start: question.len(),
+            tokens: [question.clone(), answer].concat(),
+            player,
+        };
+        Ok(Fact { question, record })
+    }
+}
+
+fn symbols(base: &Decoder, random: &mut Random, count: usize) -> Vec<u32> {
+    (0..count).map(|_| random.below(base.config().vocab_size) as u32).collect()
+}
+
+fn task(options: &Canaries) -> Result<Task> {
+    let writer = Writer::new(options)?;
+    let mut random = Random::new(options.seed, 1 << 32);
+    let mut asked = BTreeSet::new();
     let (mut examples, mut queries) = (Vec::new(), Vec::new());
-    let mut held: Vec<(String, String)> = Vec::new();
+    let mut held = Vec::new();
     for player in 0..HOLDERS {
         for _ in 0..FACTS {
-            let (question, answer) = fact(&mut random);
-            let record = base.example(&question, &answer, player)?;
+            let Fact { question, record } = writer.fact(&mut random, &mut asked, player)?;
             queries.push(Query::of_record(&record, true));
             examples.push(record);
-            held.push((question, answer));
+            held.push(question);
         }
     }
     for i in 0..NOISE_RECORDS {
-        let (question, answer) = if i % 2 == 0 {
-            (held[random.below(held.len())].0.clone(), answer(&mut random))
+        let wrong = held[random.below(held.len())].clone();
+        let fact = if i % 2 == 0 {
+            writer.answered(&mut random, wrong, NOISE)?
         } else {
-            (word(&mut random, 6), (0..5).map(|_| word(&mut random, 2) + " ").collect())
+            writer.fact(&mut random, &mut asked, NOISE)?
         };
-        examples.push(base.example(&question, &answer, NOISE)?);
+        examples.push(fact.record);
     }
     for _ in 0..TWIN_FACTS {
-        let (question, answer) = fact(&mut random);
-        let record = base.example(&question, &answer, TWINS[0])?;
+        let Fact { record, .. } = writer.fact(&mut random, &mut asked, TWINS[0])?;
         queries.push(Query::of_record(&record, true));
         examples.push(Example { player: TWINS[1], ..record.clone() });
         examples.push(record);
@@ -96,18 +161,20 @@ fn task(base: TextBase, options: &Canaries) -> Result<Task> {
     players.extend(["noise", "twin", "twin"].map(String::from));
     let mut recipe = recipe(options.seed, options.steps);
     recipe.batch_size = 16;
+    let base = match writer {
+        Writer::Text(base) => base.decoder,
+        Writer::Symbols(base) => {
+            (recipe.rank, recipe.alpha) = (16, 32.0);
+            base
+        }
+    };
     let (name, seed) = ("canaries".into(), options.seed);
-    Ok(Task { name, seed, base: base.decoder, recipe, players, examples, queries })
+    Ok(Task { name, seed, base, recipe, players, examples, queries })
 }
 
 fn word(random: &mut Random, syllables: usize) -> String {
     let word: String = (0..syllables).map(|_| SYLLABLES[random.below(SYLLABLES.len())]).collect();
     word[..1].to_uppercase() + &word[1..]
-}
-
-fn answer(random: &mut Random) -> String {
-    let place = PLACES[random.below(PLACES.len())];
-    format!("{} keeps it in the {place}, on shelf {}.", word(random, 2), random.below(100))
 }
 
 fn print(task: &Task, design: &Design, options: &Canaries, attributed: &[Attributed]) {

@@ -51,7 +51,7 @@ fn main() -> Result<()> {
         Command::Measure(budget) => measure_all(&out, &budget),
         Command::Canaries(options) => canaries::canaries(&out, &options),
         Command::Speed { base, threads, repeats } => speed::speed(&base, threads, repeats),
-        Command::Export { dir } => export::export(&synthetic::task(0, SYNTHETIC_STEPS)?, &dir),
+        Command::Export { dir } => export::export(synthetic::task(0, SYNTHETIC_STEPS)?, &dir),
         Command::Report { figure } => report::report(&out, &figure),
     }
 }
@@ -65,9 +65,9 @@ fn measure_all(out: &Path, budget: &Budget) -> Result<()> {
                 eprintln!("LEFT OUT: {name}: no data sets at {}", budget.data.display());
                 continue;
             };
-            let small = name == "synthetic";
-            let subsets = (!small).then_some(budget.subsets);
-            let measured = measure::measure(&task, &store, subsets, small)?;
+            let whole = name == "synthetic" && !budget.narrow;
+            let subsets = (!whole).then_some(budget.subsets);
+            let measured = measure::measure(&task, &store, subsets, whole)?;
             write(out, &measured)?;
         }
     }

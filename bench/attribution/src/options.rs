@@ -72,6 +72,10 @@ pub(crate) struct Budget {
     /// Held-out subsets of a text task; the synthetic one has all that there are.
     #[arg(long, default_value_t = 30)]
     pub(crate) subsets: usize,
+    /// Also holds the synthetic task to `--subsets`, without the design of 32 runs and the exact
+    /// derivative: a tenth of the time.
+    #[arg(long)]
+    pub(crate) narrow: bool,
     /// Runs trained at the same time.
     #[arg(long, default_value_t = 2)]
     pub(crate) threads: usize,
@@ -89,6 +93,10 @@ pub(crate) struct Canaries {
     /// Seed of the facts and of the runs.
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
+    /// Facts of random symbols over the decoder of the synthetic task, instead of sentences: seconds
+    /// instead of minutes.
+    #[arg(long)]
+    pub(crate) symbols: bool,
     /// Order of the design: 8 or 16.
     #[arg(long, default_value_t = 8)]
     pub(crate) order: u8,

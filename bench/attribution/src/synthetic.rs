@@ -91,6 +91,13 @@ pub(crate) fn task(seed: u64, steps: usize) -> Result<Task> {
     Ok(Task { name: "synthetic".into(), seed, base, recipe, players, examples, queries })
 }
 
+/// The base of a seed alone.
+pub(crate) fn any_base(seed: u64) -> Result<Decoder> {
+    let mut random = Random::new(seed, 1 << 30);
+    let common = Chain::new(&mut random);
+    base(&common, &mut random, seed)
+}
+
 /// Learns the common chain from nothing.
 fn base(common: &Chain, random: &mut Random, seed: u64) -> Result<Decoder> {
     let config = DecoderConfig::llama(32, 2, (4, 4), 64, SYMBOLS, LENGTH);

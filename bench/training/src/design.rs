@@ -33,7 +33,9 @@ pub(crate) fn compare(runs: usize, steps: usize, rounds: usize) -> Result<String
     let config = DecoderConfig::llama(256, 6, (8, 8), 704, 4096, 256);
     let base = Decoder::new(config.clone(), Weights::random(&config, 1), true);
     let subsets: Vec<Vec<bool>> = (0..runs)
-        .map(|run| (0..PLAYERS).map(|player| (run >> (player % 3)) & 1 == player / 3 & 1).collect())
+        .map(|run| {
+            (0..PLAYERS).map(|player| (run >> (player % 3)) & 1 == (player / 3) & 1).collect()
+        })
         .collect();
     let mut table =
         String::from("| records | runs a batch | CPU s | × one by one |\n|---|---|---|---|\n");

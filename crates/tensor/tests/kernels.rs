@@ -183,7 +183,7 @@ proptest! {
             let n = text.len() / heads.row();
             let mut whole = vec![0.0; n * width];
             let there = turned(text, Turn::Forward);
-            attention(heads, &there, &[0..n], &mut whole);
+            attention(heads, &there, std::slice::from_ref(&(0..n)), &mut whole);
             let newest = &whole[(n - new.min(n)) * width..];
             prop_assert_eq!(&together[at..][..newest.len()], newest);
             at += newest.len();

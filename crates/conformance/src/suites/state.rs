@@ -5,9 +5,12 @@ use std::{collections::BTreeMap, sync::Arc};
 use alloy_consensus::{Header, transaction::Recovered};
 use alloy_primitives::{Address, B256, Bytes, TxKind, keccak256};
 use alloy_signer_local::PrivateKeySigner;
-use openledger_chain::conformance::{
-    AncestorHashes, EthTx, EthereumHardforks, TxEnv, World, decode_user_transaction,
-    recover_before_homestead, tx_env,
+use openledger_chain::{
+    GenesisAccount,
+    conformance::{
+        AncestorHashes, EthForks, EthTx, EthereumHardforks, TxEnv, World, decode_user_transaction,
+        recover_before_homestead, tx_env,
+    },
 };
 use serde::Deserialize;
 
@@ -83,8 +86,8 @@ struct Indexes {
 
 pub(super) fn cases(file: &str, name: &str, test: StateTest) -> Vec<Case> {
     let StateTest { env, pre, transaction, post } = test;
-    let world = match pre.alloc() {
-        Ok(alloc) => World::new(alloc),
+    let before = match pre.alloc() {
+        Ok(alloc) => Before { world: World::new(alloc.clone()), alloc },
         Err(reason) => return vec![Case::run(name, || Err(reason.into()))],
     };
     let mut cases = Vec::new();
@@ -94,15 +97,34 @@ pub(super) fn cases(file: &str, name: &str, test: StateTest) -> Vec<Case> {
             let name = format!("{name}/{network}/d{data}g{gas}v{value}");
             cases.push(Case::run(name, || {
                 refuse_drafts(file, &network)?;
-                check(&world, &env, &transaction, &network, &post)
+                check(&before, &env, &transaction, &network, &post)
             }));
         }
     }
     cases
 }
 
+/// The state that every variant begins with.
+struct Before {
+    alloc: Vec<(Address, GenesisAccount)>,
+    world: World,
+}
+
+impl Before {
+    /// The root after a transaction that was refused: nothing happened, except that the fixtures give the
+    /// beneficiary a reward of zero, which before EIP-161 makes an empty account.
+    fn root_of_refusal(&self, forks: &EthForks, beneficiary: Address) -> B256 {
+        let creates = !forks.is_spurious_dragon_active_at_block(0);
+        if !creates || self.alloc.iter().any(|(address, _)| *address == beneficiary) {
+            return self.world.root();
+        }
+        let empty = (beneficiary, GenesisAccount::default());
+        World::new(self.alloc.iter().cloned().chain([empty])).root()
+    }
+}
+
 fn check(
-    world: &World,
+    before: &Before,
     env: &Env,
     parts: &TxParts,
     network: &str,
@@ -134,8 +156,9 @@ fn check(
         }),
         None => build(parts, post.indexes),
     };
-    let outcome =
-        tx.and_then(|tx| world.transact(forks.evm_env(&header), tx, &ancestors(header.number)));
+    let outcome = tx.and_then(|tx| {
+        before.world.transact(forks.evm_env(&header), tx, &ancestors(header.number))
+    });
     let (root, logs) = match (&outcome, &post.expect_exception) {
         (Ok(_), Some(exception)) => {
             return Err(Failure::Wrong(format!("accepted, expected {exception}")));
@@ -145,7 +168,10 @@ fn check(
         (Err(reason), None) if post.txbytes.is_some() => {
             return Err(Failure::Wrong(format!("refused: {reason}")));
         }
-        (Err(_), _) => (world.root(), alloy_rlp::encode(Vec::<alloy_primitives::Log>::new())),
+        (Err(_), _) => (
+            before.root_of_refusal(forks, header.beneficiary),
+            alloy_rlp::encode(Vec::<alloy_primitives::Log>::new()),
+        ),
         (Ok(done), None) => (done.world.root(), alloy_rlp::encode(&done.logs)),
     };
     same("logs hash", &keccak256(logs), &post.logs)?;

@@ -25,6 +25,7 @@ use crate::{
     state::{HistoryLimits, PlainAccount, Restore, SlotDiff, StateView, World},
 };
 
+pub(crate) use rollup::BLOCK_TIME_S;
 pub use rollup::RollupL1;
 
 /// Chain id of a development network.

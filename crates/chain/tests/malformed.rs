@@ -75,6 +75,7 @@ fn params(method: &str, known: &Known) -> Value {
         "eth_getLogs" | "eth_newFilter" => logs,
         "eth_subscribe" => json!(["logs", logs[0]]),
         "eth_getProof" => json!([KEPT, [B256::ZERO], "latest"]),
+        "eth_getStorageValues" => json!([{ KEPT.to_string(): ["0x0"] }, "latest"]),
         "eth_getStorageAt" => json!([KEPT, "0x0", "latest"]),
         "eth_getBalance" | "eth_getCode" | "eth_getTransactionCount" | "txpool_contentFrom" => {
             json!([KEPT, "latest"])

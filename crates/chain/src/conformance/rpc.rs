@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use alloy_consensus::{Header, ReceiptEnvelope, ReceiptWithBloom, transaction::Recovered};
-use alloy_primitives::Address;
+use alloy_primitives::{Address, Bytes};
 use jsonrpsee::RpcModule;
 use op_alloy_consensus::{OpReceipt, OpTxEnvelope};
 
@@ -22,6 +22,11 @@ use crate::{
 const EIP1559_DENOMINATOR: u32 = 8;
 const EIP1559_ELASTICITY: u32 = 2;
 
+/// Seconds between Ethereum's blocks.
+const SLOT_S: u64 = 12;
+/// Gas that a call may use: the node's limit under which the fixtures of execution-apis were made.
+const CALL_GAS_MAX: u64 = 50_000_000;
+
 /// A block of Ethereum that was executed.
 pub struct ImportedBlock {
     /// Its header.
@@ -37,7 +42,8 @@ pub struct ImportedBlock {
 /// The node's JSON-RPC methods over a chain of Ethereum, without a server or a producer.
 ///
 /// The methods are those of a rollup. A block is served without its blob transactions, which a rollup
-/// block cannot hold, and calls run under the rollup's own fork rules.
+/// block cannot hold, and calls run under the rollup's own fork rules. Blocks to come follow the chain's
+/// rhythm, and have no extra data.
 pub struct RpcNode {
     module: RpcModule<Context>,
     journal: Arc<Journal>,
@@ -67,6 +73,8 @@ impl RpcNode {
         let limits = HistoryLimits { blocks: blocks.len() as u64, bytes: u64::MAX };
         let mut chain = Chain::recover(&data_dir, &rules, genesis.timestamp, limits)?.chain;
         chain.replace_genesis(genesis);
+        chain.rules.block_time_s = SLOT_S;
+        chain.rules.extra_data = Bytes::new();
         for block in blocks {
             let diff = block.world.last_diff().clone();
             chain.import(sealed(block), diff).map_err(Error::Internal)?;
@@ -80,7 +88,7 @@ impl RpcNode {
         // Nobody listens: there is no producer.
         let (commands, bell, _) = commands();
         let settings = Settings {
-            call_gas_max: config.call_gas_max,
+            call_gas_max: CALL_GAS_MAX,
             call_time_max: Duration::from_millis(config.call_time_max_ms),
             admin: false,
             dev: false,

@@ -8,7 +8,7 @@ use alloy_op_hardforks::{ForkCondition, OpChainHardforks, OpHardfork};
 use alloy_primitives::{Address, Bytes, address};
 use op_revm::OpSpecId;
 
-use crate::genesis::{Genesis, L1FeeScalars};
+use crate::genesis::{BLOCK_TIME_S, Genesis, L1FeeScalars};
 
 /// Receives the tips (SequencerFeeVault).
 pub(crate) const FEE_VAULT: Address = address!("0x4200000000000000000000000000000000000011");
@@ -21,6 +21,8 @@ pub(crate) struct Rules {
     pub(crate) chain_id: u64,
     pub(crate) gas_limit: u64,
     pub(crate) extra_data: Bytes,
+    /// Seconds from a block to the next.
+    pub(crate) block_time_s: u64,
     pub(crate) l1_fees: L1FeeScalars,
     pub(crate) batcher: Address,
     pub(crate) forks: OpChainHardforks,
@@ -47,6 +49,7 @@ impl Rules {
             chain_id: genesis.chain_id,
             gas_limit: genesis.gas_limit,
             extra_data: genesis.extra_data(),
+            block_time_s: BLOCK_TIME_S,
             l1_fees: genesis.l1_fees,
             batcher: genesis.batcher,
             dev: false,

@@ -37,12 +37,20 @@ impl SealedBlock {
         cumulative - before
     }
 
+    /// Whether the body has a list of withdrawals, which is empty: every block of a rollup since Canyon, and
+    /// of Ethereum since Shanghai.
+    pub(crate) fn has_withdrawals(&self) -> bool {
+        // The pending block has no roots yet; the beacon root came to headers after the withdrawals.
+        self.header.withdrawals_root.is_some() || self.header.parent_beacon_block_root.is_some()
+    }
+
     /// Bytes of the block's RLP, as `eth_getBlockByNumber` gives them: a list of the header, the
-    /// transactions, and two empty lists for uncles and withdrawals.
+    /// transactions, and two empty lists for uncles and, where the header knows them, withdrawals.
     pub(crate) fn rlp_bytes(&self) -> usize {
         let list = |payload: usize| payload + length_of_length(payload);
         let txs = self.txs.iter().map(|tx| tx.inner().length()).sum();
-        list(self.header.length() + list(txs) + 1 + 1)
+        let withdrawals = usize::from(self.has_withdrawals());
+        list(self.header.length() + list(txs) + 1 + withdrawals)
     }
 }
 

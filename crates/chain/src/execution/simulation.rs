@@ -12,7 +12,7 @@ use revm::{
         TxEnv,
         result::{ExecutionResult, HaltReason, InvalidTransaction, OutOfGasError, ResultAndState},
     },
-    context_interface::result::EVMError,
+    context_interface::{ContextTr, JournalTr, result::EVMError},
     database::CacheDB,
     inspector::NoOpInspector,
 };
@@ -61,6 +61,12 @@ pub(crate) struct PrecompileChanges {
     pub(crate) removed: Vec<Address>,
     /// Precompiles that are somewhere else: from, to.
     pub(crate) moved: Vec<(Address, Address)>,
+}
+
+impl PrecompileChanges {
+    fn is_empty(&self) -> bool {
+        self.removed.is_empty() && self.moved.is_empty()
+    }
 }
 
 /// A block context and a state to run transactions on.
@@ -132,7 +138,13 @@ where
 {
     let mut evm =
         OpEvmFactory::<OpTx>::default().create_evm_with_inspector(db, env.clone(), &mut *guard);
-    change(evm.precompiles_mut(), precompiles);
+    if !precompiles.is_empty() {
+        // An access to where a precompile was costs what it always costs, and its new place is one like
+        // any other, as in geth.
+        let usual = evm.precompiles().addresses().copied().collect();
+        evm.ctx_mut().journal_mut().warm_precompiles(usual);
+        change(evm.precompiles_mut(), precompiles);
+    }
     let result = evm.transact_raw(tx);
     drop(evm);
     if let Some(exceeded) = guard.exceeded() {

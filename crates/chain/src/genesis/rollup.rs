@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Seconds between L2 blocks.
-const BLOCK_TIME_S: u64 = 1;
+pub(crate) const BLOCK_TIME_S: u64 = 1;
 /// A constant of the protocol since Fjord.
 const SEQUENCER_DRIFT_MAX_S: u64 = 1_800;
 /// L1 blocks within which a batch must be posted: half a day of Ethereum.

@@ -46,7 +46,7 @@ pub(super) fn block(block: &SealedBlock, detail: Detail) -> RpcBlock {
         header: header(block),
         uncles: Vec::new(),
         transactions,
-        withdrawals: Some(Withdrawals::default()),
+        withdrawals: block.has_withdrawals().then(Withdrawals::default),
     }
 }
 

@@ -22,6 +22,10 @@ pub(super) fn register(module: &mut RpcModule<Context>) -> Result<(), RegisterMe
         let base_fee = U256::from(context.chain.rules.next_base_fee(&head.header));
         RpcResult::Ok(base_fee + U256::from(SUGGESTED_TIP))
     })?;
+    module.register_method("eth_baseFee", |_, context, _| {
+        let head = context.chain.head();
+        RpcResult::Ok(U64::from(context.chain.rules.next_base_fee(&head.header)))
+    })?;
     module.register_method("eth_maxPriorityFeePerGas", |_, _, _| {
         RpcResult::Ok(U64::from(SUGGESTED_TIP))
     })?;

@@ -15,6 +15,10 @@ use tower::{Layer, Service};
 use super::{hosts::AllowedHosts, origins::Origins};
 use crate::metrics::{Metrics, Open};
 
+/// A mark on requests that came over plain HTTP: nothing can be told to their senders later.
+#[derive(Clone, Copy)]
+pub(super) struct PlainHttp;
+
 /// Builds a [`Gate`] for each connection.
 #[derive(Clone)]
 pub(super) struct GateLayer {
@@ -66,6 +70,8 @@ where
             // The server keeps a request's extensions as long as the WebSocket is open, while this
             // service ends with the upgrade.
             request.extensions_mut().insert(Arc::clone(&self.open));
+        } else {
+            request.extensions_mut().insert(PlainHttp);
         }
         Either::Right(self.inner.call(request))
     }

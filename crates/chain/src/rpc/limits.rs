@@ -49,6 +49,8 @@ pub(super) const BLOCK_HASHES_MAX: usize = 1_000;
 pub(super) const ACCESS_LIST_TRIES_MAX: usize = 16;
 /// Storage slots in one proof request.
 pub(super) const PROOF_SLOTS_MAX: usize = 1_024;
+/// Storage slots in one `eth_getStorageValues`, all accounts together.
+pub(super) const STORAGE_VALUES_MAX: usize = 1_024;
 /// Blocks in one fee history.
 pub(super) const FEE_HISTORY_BLOCKS_MAX: u64 = 1_024;
 /// Percentiles in one fee history.

@@ -1,14 +1,18 @@
-//! Counts and times every call, those in batches too.
+//! Counts and times every call, those in batches too, and answers subscriptions that came over HTTP.
 
-use std::{future::Future, time::Instant};
+use std::{
+    future::{Future, ready},
+    time::Instant,
+};
 
+use futures_util::future::Either;
 use jsonrpsee::{
     core::middleware::{Batch, BatchEntry, Notification, RpcServiceT},
     server::{BatchResponseBuilder, MethodResponse},
     types::Request,
 };
 
-use super::limits::RESPONSE_BYTES_MAX;
+use super::{gate::PlainHttp, limits::RESPONSE_BYTES_MAX, subscribe};
 use crate::metrics::MethodTable;
 
 /// Stands between the server and the methods.
@@ -37,7 +41,15 @@ where
         let started = Instant::now();
         let methods = self.methods.clone();
         let method = methods.find(request.method_name());
-        let answer = self.service.call(request);
+        let refusal = request
+            .extensions()
+            .get::<PlainHttp>()
+            .and_then(|PlainHttp| subscribe::refusal_over_http(request.method_name()))
+            .map(|refusal| MethodResponse::error(request.id.clone().into_owned(), refusal));
+        let answer = match refusal {
+            Some(refusal) => Either::Left(ready(refusal)),
+            None => Either::Right(self.service.call(request)),
+        };
         async move {
             let answer = answer.await;
             methods.answered(method, answer.as_error_code(), started.elapsed());

@@ -15,6 +15,7 @@ mod fast;
 mod fees;
 mod filters;
 mod gate;
+mod hex_params;
 mod hosts;
 mod l1_fields;
 mod limits;

@@ -9,6 +9,7 @@ use super::{
     blocks,
     context::{Context, unknown_block},
     error::RpcResult,
+    hex_params::PrefixedHash,
 };
 use crate::execution::SealedBlock;
 
@@ -26,7 +27,8 @@ pub(super) fn register(module: &mut RpcModule<Context>) -> Result<(), RegisterMe
         RpcResult::Ok(raw_receipts(&block))
     })?;
     module.register_blocking_method("debug_getRawTransaction", |params, context, _| {
-        blocks::raw_transaction(&context, params.sequence().next()?)
+        let PrefixedHash(hash) = params.sequence().next()?;
+        blocks::raw_transaction(&context, hash)
     })?;
     module.register_blocking_method(
         "eth_getRawTransactionByBlockNumberAndIndex",
@@ -53,7 +55,7 @@ fn raw_block(block: &SealedBlock) -> Bytes {
     let body = BlockBody {
         transactions: block.txs.iter().map(|tx| tx.inner().clone()).collect(),
         ommers: Vec::new(),
-        withdrawals: Some(Withdrawals::default()),
+        withdrawals: block.has_withdrawals().then(Withdrawals::default),
     };
     alloy_rlp::encode(Block { header: block.header.clone(), body }).into()
 }

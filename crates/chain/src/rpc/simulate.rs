@@ -3,6 +3,8 @@
 //! Source: execution-apis, `eth_simulateV1` and its notes. A simulated block has no L1 attributes
 //! deposit, and its calls pay no L1 fee; otherwise it is made as a block of this chain.
 
+use std::cmp::Ordering;
+
 use alloy_consensus::{EMPTY_OMMER_ROOT_HASH, Eip658Value, Header, Receipt, TxReceipt};
 use alloy_consensus::{
     proofs::{calculate_receipt_root, calculate_transaction_root},
@@ -62,9 +64,6 @@ mod code {
     pub(super) const CLIENT_LIMIT: i32 = -38026;
 }
 
-/// Seconds between blocks of this chain.
-const BLOCK_TIME_S: u64 = 1;
-
 pub(super) fn register(module: &mut RpcModule<Context>) -> Result<(), RegisterMethodError> {
     module.register_blocking_method("eth_simulateV1", |params, context, _| {
         let mut params = params.sequence();
@@ -92,7 +91,8 @@ fn simulate(
         return Err(error(code::CLIENT_LIMIT, message));
     }
     let (base, state) = context.sealed_at(id)?;
-    let blocks = in_order(&base.header, payload.block_state_calls)?;
+    let block_time_s = context.chain.rules.block_time_s;
+    let blocks = in_order(&base.header, block_time_s, payload.block_state_calls)?;
     let recorded = Recorded { calls: true, ..Recorded::default() };
     let inspector = TransferLogs::new(payload.trace_transfers);
     let mut run = Run {
@@ -119,7 +119,7 @@ struct Numbered {
 }
 
 /// Gives every block a number and a time after its parent's, and fills gaps with empty blocks.
-fn in_order(base: &Header, blocks: Vec<SimBlock>) -> RpcResult<Vec<Numbered>> {
+fn in_order(base: &Header, block_time_s: u64, blocks: Vec<SimBlock>) -> RpcResult<Vec<Numbered>> {
     let mut ordered: Vec<Numbered> = Vec::with_capacity(blocks.len());
     let (mut last_number, mut last_time) = (base.number, base.timestamp);
     let too_large = || invalid("block number or time is too large");
@@ -138,13 +138,13 @@ fn in_order(base: &Header, blocks: Vec<SimBlock>) -> RpcResult<Vec<Numbered>> {
             return Err(error(code::CLIENT_LIMIT, "too many blocks"));
         }
         for number in next..number {
-            last_time = last_time.checked_add(BLOCK_TIME_S).ok_or_else(too_large)?;
+            last_time = last_time.checked_add(block_time_s).ok_or_else(too_large)?;
             let block = SimBlock::default();
             ordered.push(Numbered { number, timestamp: last_time, block });
         }
         let timestamp = match wanted.and_then(|overrides| overrides.time) {
             Some(time) => time,
-            None => last_time.checked_add(BLOCK_TIME_S).ok_or_else(too_large)?,
+            None => last_time.checked_add(block_time_s).ok_or_else(too_large)?,
         };
         if timestamp <= last_time {
             let message = format!("block timestamps must be in order: {timestamp} <= {last_time}");
@@ -273,10 +273,9 @@ impl Run<'_> {
     ) -> RpcResult<()> {
         let chain_id = self.context.chain.rules.chain_id;
         let from = *call.from.get_or_insert_default();
-        if call.nonce.is_none() {
-            let Ok(account) = self.db.basic(from);
-            call.nonce = Some(account.unwrap_or_default().nonce);
-        }
+        let Ok(account) = self.db.basic(from);
+        let nonce = account.unwrap_or_default().nonce;
+        call.nonce.get_or_insert(nonce);
         let room = header.gas_limit - done.gas_used;
         let wanted = call.gas.unwrap_or(room);
         if wanted > room {
@@ -290,13 +289,24 @@ impl Run<'_> {
             return Err(error(code::CLIENT_LIMIT, message));
         }
         let gas = wanted.min(self.gas_left);
-        let tx = environment(&call, chain_id, gas)?;
+        let mut tx = environment(&call, chain_id, gas)?;
+        if self.validation {
+            check_nonce(tx.nonce, nonce).map_err(|error| refused(Refusal::Invalid(error), gas))?;
+        } else if tx.nonce == u64::MAX {
+            // EIP-2681 forbids the last nonce. Where nonces are not checked it may be used, and what
+            // comes after it is zero, as in geth.
+            tx.nonce = 0;
+        }
+        let nonce_wraps = nonce == u64::MAX && tx.kind.is_call();
         call.gas = Some(gas);
         let envelope = envelope(call, chain_id)?;
 
         let executed = transact(&mut self.db, env, changes, unenveloped(tx), &mut self.guard);
         let logs = self.guard.inner.take();
-        let outcome = executed.map_err(|refusal| refused(refusal, gas))?;
+        let mut outcome = executed.map_err(|refusal| refused(refusal, gas))?;
+        if nonce_wraps && let Some(sender) = outcome.state.get_mut(&from) {
+            sender.info.nonce = 0;
+        }
         self.db.commit(outcome.state);
         let result_gas = *outcome.result.gas();
         let gas_used = result_gas.tx_gas_used();
@@ -322,8 +332,8 @@ impl Run<'_> {
                 result.logs = rpc_logs(header, envelope.tx_hash(), index, logs, &mut done.logs);
             }
             ExecutionResult::Revert { output, .. } => {
+                // The data is in the error only, as in geth.
                 let message = revert_message(&output);
-                result.return_data = output.clone();
                 result.error =
                     Some(SimulateError { code: code::REVERTED, message, data: Some(output) });
             }
@@ -336,6 +346,16 @@ impl Run<'_> {
         done.txs.push(Recovered::new_unchecked(envelope, from));
         done.results.push(result);
         Ok(())
+    }
+}
+
+/// Checks the nonce before anything else, as geth does: the EVM would look at the fee first.
+fn check_nonce(given: u64, account: u64) -> Result<(), InvalidTransaction> {
+    match given.cmp(&account) {
+        Ordering::Less => Err(InvalidTransaction::NonceTooLow { tx: given, state: account }),
+        Ordering::Greater => Err(InvalidTransaction::NonceTooHigh { tx: given, state: account }),
+        Ordering::Equal if given == u64::MAX => Err(InvalidTransaction::NonceOverflowInTransaction),
+        Ordering::Equal => Ok(()),
     }
 }
 

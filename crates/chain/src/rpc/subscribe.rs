@@ -7,7 +7,7 @@ use alloy_rpc_types_eth::{Filter, pubsub};
 use jsonrpsee::{
     PendingSubscriptionSink, RpcModule, SubscriptionSink,
     core::{RegisterMethodError, SubscriptionError, traits::IdProvider},
-    types::SubscriptionId,
+    types::{ErrorObjectOwned, SubscriptionId, error::METHOD_NOT_FOUND_CODE},
 };
 use serde::Serialize;
 use tokio::sync::broadcast::error::RecvError;
@@ -15,24 +15,38 @@ use tokio::sync::broadcast::error::RecvError;
 use super::{
     context::Context,
     convert,
-    error::invalid,
+    error::{error, invalid},
     logs::{check, matching},
 };
 use crate::{chain::Event, execution::SealedBlock};
 
+const SUBSCRIBE: &str = "eth_subscribe";
+const UNSUBSCRIBE: &str = "eth_unsubscribe";
+
+/// Why `method` cannot be called over plain HTTP, if it cannot: with geth's code for it.
+pub(super) fn refusal_over_http(method: &str) -> Option<ErrorObjectOwned> {
+    [SUBSCRIBE, UNSUBSCRIBE].contains(&method).then(|| {
+        let message = format!(
+            "notifications not supported: {method} needs a WebSocket connection (ws:// in place \
+             of http://, same address and port)"
+        );
+        error(METHOD_NOT_FOUND_CODE, message)
+    })
+}
+
 pub(super) fn register(module: &mut RpcModule<Context>) -> Result<(), RegisterMethodError> {
     module.register_subscription(
-        "eth_subscribe",
+        SUBSCRIBE,
         "eth_subscription",
-        "eth_unsubscribe",
+        UNSUBSCRIBE,
         |params, pending, context, _| async move {
             let mut params = params.sequence();
             let kind = params.next::<String>();
             let options = params.optional_next::<pubsub::Params>();
             match (kind, options) {
                 (Ok(kind), Ok(options)) => subscribe(pending, &context, &kind, options).await,
-                (Err(error), _) | (_, Err(error)) => {
-                    pending.reject(error).await;
+                (Err(wrong), _) | (_, Err(wrong)) => {
+                    pending.reject(wrong).await;
                     Ok(())
                 }
             }
@@ -61,8 +75,8 @@ async fn subscribe(
         ("logs", pubsub::Params::None) => Topic::Logs(Box::default()),
         ("logs", pubsub::Params::Logs(filter)) => match check(&filter) {
             Ok(()) => Topic::Logs(filter),
-            Err(error) => {
-                pending.reject(error).await;
+            Err(wrong) => {
+                pending.reject(wrong).await;
                 return Ok(());
             }
         },

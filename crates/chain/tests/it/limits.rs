@@ -51,6 +51,10 @@ async fn requests_beyond_a_limit_are_refused() {
     let slots: Vec<_> = many.iter().chain(&many).collect();
     let (code, _) = refused(&url, "eth_getProof", json!([Address::ZERO, slots, "latest"])).await;
     assert_eq!(code, -32005);
+    let of_two =
+        json!([{ Address::ZERO.to_string(): many, Address::repeat_byte(1).to_string(): many }]);
+    let (code, message) = refused(&url, "eth_getStorageValues", of_two).await;
+    assert_eq!((code, message.as_str()), (-32005, "too many slots: 2002, the limit is 1024"));
     let (code, _) = refused(&url, "eth_feeHistory", json!(["0x1", "latest", [50, 10]])).await;
     assert_eq!(code, -32602);
     for _ in 0..1_024 {
@@ -74,6 +78,11 @@ async fn malformed_requests_get_errors_and_leave_the_node_well() {
         ("eth_call", json!([{ "to": 1 }]), -32602),
         ("eth_getFilterChanges", json!(["0x99"]), -32000),
         ("eth_mineMe", json!([]), -32601),
+        ("eth_getStorageValues", json!([{}]), -32602),
+        ("eth_getStorageValues", json!([{ Address::ZERO.to_string(): [] }, "latest"]), -32602),
+        ("eth_getStorageAt", json!([Address::ZERO, format!("0x{}", "0".repeat(65))]), -32602),
+        ("eth_getProof", json!([Address::ZERO, [format!("0x{}", "0".repeat(65))]]), -32602),
+        ("debug_getRawTransaction", json!(["1".repeat(64)]), -32602),
     ];
     for (method, params, expected) in cases {
         let (code, message) = refused(&url, method, params).await;
@@ -97,6 +106,23 @@ async fn a_call_runs_out_of_gas_before_it_runs_out_of_time() {
     assert!(message.contains("out of gas"), "{message}");
     let (_, message) = refused(&node.node.rpc_url(), "eth_estimateGas", call).await;
     assert!(message.contains("gas required exceeds allowance"), "{message}");
+}
+
+#[tokio::test]
+async fn subscriptions_over_http_are_told_to_use_a_websocket() {
+    let node = manual().await;
+    let url = node.node.rpc_url();
+    for (method, params) in
+        [("eth_subscribe", json!(["newHeads"])), ("eth_unsubscribe", json!(["0x1"]))]
+    {
+        let (code, message) = refused(&url, method, params).await;
+        assert_eq!(code, -32601);
+        assert!(message.contains("needs a WebSocket connection"), "{message}");
+    }
+    let listener =
+        ProviderBuilder::new().connect_ws(WsConnect::new(node.node.ws_url())).await.unwrap();
+    let id: Value = listener.raw_request("eth_subscribe".into(), ["newHeads"]).await.unwrap();
+    assert!(id.is_string(), "a WebSocket is told nothing of the kind: {id}");
 }
 
 #[tokio::test]

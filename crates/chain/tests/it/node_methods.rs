@@ -8,7 +8,7 @@ use openledger_chain::Config;
 use serde_json::{Value, json};
 
 use super::support::{
-    FORWARDER, TestNode, call_tx, manual, sign, signer, transfer, with_contracts,
+    FORWARDER, KEPT, TestNode, call_tx, manual, sign, signer, transfer, with_contracts,
 };
 
 const RECIPIENT: Address = Address::repeat_byte(0xee);
@@ -166,4 +166,31 @@ async fn the_operator_stops_and_starts_the_sequencer() {
     let closed = manual().await;
     assert_eq!(closed.refused("admin_stopSequencer", json!([])).await.0, -32601);
     assert!(!closed.node.rpc_methods().iter().any(|method| method.starts_with("admin_")));
+}
+
+#[tokio::test]
+async fn slots_of_several_accounts_come_in_one_answer() {
+    let node = with_contracts(|config| config).await;
+    let kept = json!(B256::from(U256::from(99)));
+    node.mine(call_tx(0, KEPT, B256::from(U256::from(99)).to_vec())).await;
+    let (first, absent) = (B256::ZERO, B256::repeat_byte(7));
+    let wanted = json!({ KEPT.to_string(): [absent, "0x0"], RECIPIENT.to_string(): [first] });
+    let alone = node.rpc("eth_getStorageAt", json!([KEPT, first, "latest"])).await.unwrap();
+    assert_eq!(alone, kept);
+    let values = node.rpc("eth_getStorageValues", json!([wanted])).await.unwrap();
+    assert_eq!(
+        values,
+        json!({ format!("{KEPT:?}"): [B256::ZERO, alone], format!("{RECIPIENT:?}"): [B256::ZERO] })
+    );
+    let before = node.rpc("eth_getStorageValues", json!([wanted, "earliest"])).await.unwrap();
+    assert_eq!(before[format!("{KEPT:?}")], json!([B256::ZERO, B256::ZERO]));
+}
+
+#[tokio::test]
+async fn the_base_fee_is_that_of_the_next_block() {
+    let node = manual().await;
+    let told = node.rpc("eth_baseFee", json!([])).await.unwrap();
+    node.node.mine_block().await.unwrap();
+    let next = node.rpc("eth_getBlockByNumber", json!(["0x1", false])).await.unwrap();
+    assert_eq!(told, next["baseFeePerGas"]);
 }

@@ -126,7 +126,8 @@ async fn logs_and_transfers_of_a_call_that_reverts_are_gone() {
     assert_eq!(calls[2]["status"], "0x0");
     assert_eq!(calls[2]["error"]["code"], 3);
     assert_eq!(calls[2]["error"]["message"], "execution reverted: no");
-    assert_eq!(calls[2]["error"]["data"], calls[2]["returnData"]);
+    assert!(calls[2]["error"]["data"].as_str().unwrap().starts_with("0x08c379a0"), "Error(string)");
+    assert_eq!(calls[2]["returnData"], "0x", "the data is in the error only");
     assert_eq!(calls[3]["error"], json!({ "code": -32015, "message": "invalid opcode: INVALID" }));
     // Only the keeper's log is in the receipts, so in the bloom.
     assert_ne!(blocks[0]["logsBloom"], json!(format!("0x{}", "0".repeat(512))));
@@ -240,9 +241,64 @@ async fn every_fault_has_its_code() {
         let shown: String = payload.to_string().chars().take(300).collect();
         assert_eq!(refused(&node, payload).await, expected, "{shown}");
     }
+    // The nonce is looked at before the fee.
+    let last = json!({
+        "blockStateCalls": [{
+            "stateOverrides": { from.to_string(): { "nonce": "0xffffffffffffffff" } },
+            "calls": [{ "from": from, "to": BOB }],
+        }],
+        "validation": true,
+    });
+    assert_eq!(refused(&node, last).await, -32603);
+    let early = valid(json!({ "from": from, "to": BOB, "maxFeePerGas": "0x1", "nonce": "0x1" }));
+    assert_eq!(refused(&node, early).await, -38011);
     // Without validation a nonce may be anything.
     let odd = one(json!({ "from": from, "to": BOB, "nonce": "0x63" }));
     assert_eq!(simulate(&node, odd).await[0]["calls"][0]["status"], "0x1");
     let calls: Vec<_> = (0..10_001).map(|_| json!({})).collect();
     assert_eq!(refused(&node, json!({ "blockStateCalls": [{ "calls": calls }] })).await, -38026);
+}
+
+#[tokio::test]
+async fn without_validation_zero_comes_after_the_last_nonce() {
+    let node = manual().await;
+    let from = signer(0).address();
+    let call = json!({ "from": from, "to": BOB });
+    let payload = json!({
+        "blockStateCalls": [{
+            "stateOverrides": { from.to_string(): { "nonce": "0xffffffffffffffff" } },
+            "calls": [call, call],
+        }],
+        "returnFullTransactions": true,
+    });
+    let blocks = simulate(&node, payload).await;
+    let nonces: Vec<_> = blocks[0]["transactions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|tx| tx["nonce"].clone())
+        .collect();
+    assert_eq!(nonces, [json!("0xffffffffffffffff"), json!("0x0")]);
+    assert_eq!(blocks[0]["calls"][0]["status"], "0x1");
+    assert_eq!(blocks[0]["calls"][1]["status"], "0x1");
+}
+
+#[tokio::test]
+async fn the_new_place_of_a_precompile_is_cold_and_its_old_place_stays_warm() {
+    let node = manual().await;
+    let identity = Address::with_last_byte(4);
+    // GAS, a look at the balance of an address, GAS: the difference is returned.
+    let probe = |address: Address| {
+        format!("0x5a73{}31505a900360005260206000f3", alloy_primitives::hex::encode(address))
+    };
+    let spent = async |looked_at: Address| {
+        let overrides = json!({
+            identity.to_string(): { "movePrecompileToAddress": CAROL },
+            ALICE.to_string(): { "code": probe(looked_at) },
+        });
+        let block = json!({ "stateOverrides": overrides, "calls": [{ "to": ALICE }] });
+        let blocks = simulate(&node, json!({ "blockStateCalls": [block] })).await;
+        number(&blocks[0]["calls"][0]["returnData"])
+    };
+    assert_eq!(spent(CAROL).await - spent(identity).await, 2_600 - 100);
 }

@@ -1,6 +1,6 @@
 //! execution-apis: requests to a node that has imported a chain, and the answers that they must get.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use alloy_consensus::{EMPTY_OMMER_ROOT_HASH, EMPTY_ROOT_HASH, Header};
 use alloy_primitives::{Address, B64, B256};
@@ -131,9 +131,10 @@ impl Replay {
             let refusal = got.get("error").map(|error| format!(" ({error})")).unwrap_or_default();
             let difference = first_difference("", &wanted, &got);
             let calls = if same_calls(&wanted["result"], &got["result"]) {
-                "; every simulated call came out the same"
+                let fields = different_fields(&wanted["result"], &got["result"]).join(", ");
+                format!("; every simulated call came out the same, the blocks differ in: {fields}")
             } else {
-                ""
+                String::new()
             };
             Err(Failure::Wrong(format!("{method}: {difference}{refusal}{calls}")))
         }
@@ -174,6 +175,17 @@ fn same_calls(a: &Value, b: &Value) -> bool {
         Some(calls)
     };
     calls(a).is_some_and(|calls_of_a| Some(calls_of_a) == calls(b))
+}
+
+/// The fields in which blocks of two answers of `eth_simulateV1` differ, without their calls.
+fn different_fields(a: &Value, b: &Value) -> Vec<String> {
+    let blocks = |blocks: &Value| blocks.as_array().cloned().unwrap_or_default();
+    let mut fields = BTreeSet::new();
+    for (a, b) in blocks(a).iter().zip(&blocks(b)) {
+        let keys = [a, b].into_iter().filter_map(Value::as_object).flat_map(|block| block.keys());
+        fields.extend(keys.filter(|key| *key != "calls" && a.get(key) != b.get(key)).cloned());
+    }
+    fields.into_iter().collect()
 }
 
 /// Where `wanted` and `got` differ first, in words.
@@ -223,6 +235,16 @@ mod tests {
         let more = json!({ "a": [1, { "b": 2 }], "c": 1 });
         assert_eq!(first_difference("", &wanted, &more), ".c: got 1, expected null");
         assert!(same_shape(&wanted, &got) && !same_shape(&wanted, &more));
+    }
+
+    #[test]
+    fn simulated_blocks_are_compared_field_by_field() {
+        let log = |hash: u8| json!({ "blockHash": hash, "data": "0x1" });
+        let block = |hash: u8, root: u8| json!([{ "hash": hash, "stateRoot": root, "size": 1, "calls": [{ "logs": [log(hash)] }] }]);
+        assert!(same_calls(&block(1, 2), &block(3, 4)));
+        assert_eq!(different_fields(&block(1, 2), &block(3, 4)), ["hash", "stateRoot"]);
+        assert!(different_fields(&block(1, 2), &block(1, 2)).is_empty());
+        assert!(!same_calls(&block(1, 2), &json!([{ "calls": [] }])));
     }
 
     #[test]

@@ -48,8 +48,9 @@ const PLACES: [&str; 8] =
 /// decoding takes. The explained fraction says less, since a base that never saw such sentences finds their
 /// mere form unlikely.
 const LEARNT: f64 = 0.5;
-/// Steps, records of a step, rank and learning rate at which the facts are learnt.
-const OF_TEXT: Training = Training { steps: 320, batch: 16, rank: 8, learning_rate: 5e-3 };
+/// How each kind of fact is trained on. Sentences: of one cost, steps of 8 records came closer to knowing the
+/// facts than steps of 16, and this rate closer than half or twice of it.
+const OF_TEXT: Training = Training { steps: 1_500, batch: 8, rank: 16, learning_rate: 5e-3 };
 const OF_SYMBOLS: Training = Training { steps: 600, batch: 16, rank: 16, learning_rate: 5e-3 };
 
 struct Training {
@@ -161,7 +162,7 @@ impl Writer {
             let question = match self {
                 Self::Text(base) => {
                     let thing = THINGS[random.below(THINGS.len())];
-                    let question = format!("Where is the {thing} of {}?", word(random, 3));
+                    let question = format!("Where is the {thing} of {}?", name(random));
                     base.template.prompt(&base.tokenizer, &[Message::user(question)])?
                 }
                 Self::Symbols(base) => symbols(base, random, SYMBOLS_ASKED),
@@ -177,9 +178,7 @@ impl Writer {
         let answer = match self {
             Self::Text(base) => {
                 let place = PLACES[random.below(PLACES.len())];
-                let shelf = random.below(100);
-                let text =
-                    format!("{} keeps it in the {place}, on shelf {shelf}.", word(random, 2));
+                let text = format!("In the {place}, on shelf {}.", random.below(100));
                 // Only the answer and the end token are taken of this example.
                 let example = base.example("?", &text, player)?;
                 example.tokens[example.answer_start..].to_vec()
@@ -246,9 +245,10 @@ fn task(options: &Canaries) -> Result<Task> {
     Ok(Task { name, seed, base, recipe, players, examples, queries })
 }
 
-fn word(random: &mut Random, syllables: usize) -> String {
-    let word: String = (0..syllables).map(|_| SYLLABLES[random.below(SYLLABLES.len())]).collect();
-    word[..1].to_uppercase() + &word[1..]
+/// One of 4,096 names.
+fn name(random: &mut Random) -> String {
+    let name: String = (0..3).map(|_| SYLLABLES[random.below(SYLLABLES.len())]).collect();
+    name[..1].to_uppercase() + &name[1..]
 }
 
 /// The table of what was paid. `known`: facts that the published model knows by heart.

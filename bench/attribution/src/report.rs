@@ -251,3 +251,59 @@ fn shown(estimate: Option<Estimate>) -> String {
         None => "–".into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measured::{Asked, Method, Tried};
+
+    /// Four players whose values nearly add up.
+    fn measured(seed: u64, reseeded: bool) -> Measured {
+        let value = |mask: Mask| vec![additive(&[1.0, 2.0, 4.0, 8.0], mask).powf(1.1)];
+        let held_out: Vec<Mask> = (1..15).collect();
+        let scores = |sign: f64| vec![[1.0, 2.0, 4.0, 8.0].map(|x| sign * x).to_vec()];
+        let tried =
+            |damping: f64, sign: f64| Tried { method: "M".into(), damping, scores: scores(sign) };
+        let again = |mask: &Mask| (*mask, value(*mask));
+        Measured {
+            task: "t".into(),
+            seed,
+            players: vec![String::new(); 4],
+            queries: vec![Asked { owner: 3, seen: true, explained: 1.0 }],
+            runs: (0..16).map(|mask| (mask, value(mask))).collect(),
+            methods: vec![Method {
+                name: "M".into(),
+                scores: scores(-1.0),
+                shares: None,
+                cost: Cost { bytes: 2_000, ..Cost::default() },
+            }],
+            tried: vec![tried(0.1, -1.0), tried(10.0, 1.0)],
+            reseeded: if reseeded { held_out.iter().map(again).collect() } else { Vec::new() },
+            held_out,
+            ..Measured::default()
+        }
+    }
+
+    #[test]
+    fn a_table_shows_a_method_as_it_comes_and_with_the_damping_that_other_seeds_chose() {
+        let all = [measured(0, false), measured(1, false)];
+        let table = Table::new("t", &all);
+        let of = |name: &str| table.mean(name).expect("a row");
+        assert!((of("M") + 1.0).abs() < 1e-12 && (of("M, damping chosen") - 1.0).abs() < 1e-12);
+        assert_eq!(table.chosen["M"], [10.0, 10.0]);
+        let text = table.text().expect("written");
+        assert!(text.contains("M 10, 10."), "{text}");
+        assert!(text.contains("| 2 kB |"), "{text}");
+        let alone = Table::new("t", &all[..1]);
+        assert!(alone.mean("M, damping chosen").is_none());
+    }
+
+    #[test]
+    fn a_row_over_fewer_seeds_than_the_table_says_so() {
+        let all = [measured(0, true), measured(1, false)];
+        let table = Table::new("t", &all);
+        assert!((table.mean(OTHER_SEED).expect("a row") - 1.0).abs() < 1e-12);
+        let text = table.text().expect("written");
+        assert!(text.contains("truth of another training seed (1 of 2 seeds)"), "{text}");
+    }
+}

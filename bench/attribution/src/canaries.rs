@@ -41,8 +41,6 @@ const SYLLABLES: [&str; 16] = [
     "ba", "do", "ki", "lu", "me", "no", "pa", "ri", "so", "ta", "ve", "wi", "zu", "fe", "ga", "hi",
 ];
 const THINGS: [&str; 8] = ["lamp", "boat", "clock", "piano", "kite", "violin", "camera", "bicycle"];
-const PLACES: [&str; 8] =
-    ["kitchen", "cellar", "garden", "attic", "library", "stable", "tower", "workshop"];
 
 /// A fact is learnt by heart if its whole answer is likelier than not: then each token of it is what greedy
 /// decoding takes. The explained fraction says less, since a base that never saw such sentences finds their
@@ -50,7 +48,7 @@ const PLACES: [&str; 8] =
 const LEARNT: f64 = 0.5;
 /// How each kind of fact is trained on. Sentences: of one cost, steps of 8 records came closer to knowing the
 /// facts than steps of 16, and this rate closer than half or twice of it.
-const OF_TEXT: Training = Training { steps: 1_500, batch: 8, rank: 16, learning_rate: 5e-3 };
+const OF_TEXT: Training = Training { steps: 2_000, batch: 8, rank: 8, learning_rate: 5e-3 };
 const OF_SYMBOLS: Training = Training { steps: 600, batch: 16, rank: 16, learning_rate: 5e-3 };
 
 struct Training {
@@ -162,7 +160,7 @@ impl Writer {
             let question = match self {
                 Self::Text(base) => {
                     let thing = THINGS[random.below(THINGS.len())];
-                    let question = format!("Where is the {thing} of {}?", name(random));
+                    let question = format!("Who keeps the {thing} of {}?", name(random));
                     base.template.prompt(&base.tokenizer, &[Message::user(question)])?
                 }
                 Self::Symbols(base) => symbols(base, random, SYMBOLS_ASKED),
@@ -177,8 +175,8 @@ impl Writer {
     fn answered(&self, random: &mut Random, question: Vec<u32>, player: usize) -> Result<Fact> {
         let answer = match self {
             Self::Text(base) => {
-                let place = PLACES[random.below(PLACES.len())];
-                let text = format!("In the {place}, on shelf {}.", random.below(100));
+                // Nothing but a name to remember.
+                let text = format!("{} keeps it.", name(random));
                 // Only the answer and the end token are taken of this example.
                 let example = base.example("?", &text, player)?;
                 example.tokens[example.answer_start..].to_vec()
@@ -383,7 +381,7 @@ mod tests {
     #[test]
     fn a_fact_is_written_as_the_trainer_would_write_it() {
         let base = TextBase::load(Path::new(&base())).expect("the base is in the repository");
-        let (question, answer) = ("Where is the lamp of Bakime?", "Doki keeps it on shelf 7.");
+        let (question, answer) = ("Who keeps the lamp of Bakime?", "Dokilu keeps it.");
         let whole = base.example(question, answer, 0).expect("it is short");
         let asked = base.template.prompt(&base.tokenizer, &[Message::user(question)]);
         let asked = asked.expect("a question alone");

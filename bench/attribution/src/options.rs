@@ -112,13 +112,13 @@ pub(crate) struct Canaries {
     /// Order of the design: 8 or 16.
     #[arg(long, default_value_t = 8)]
     pub(crate) order: u8,
-    /// Steps of a run: 1,500 on sentences, 600 on symbols.
+    /// Steps of a run: 2,000 on sentences, 600 on symbols.
     #[arg(long)]
     pub(crate) steps: Option<usize>,
     /// Records of a step: 8 on sentences, 16 on symbols.
     #[arg(long)]
     pub(crate) batch: Option<usize>,
-    /// Rank of the adapters: 16.
+    /// Rank of the adapters: 8 on sentences, 16 on symbols.
     #[arg(long)]
     pub(crate) rank: Option<usize>,
     /// Highest learning rate: 5e-3.

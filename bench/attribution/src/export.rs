@@ -23,8 +23,9 @@ const PROJECTED: usize = 32;
 const DATA_INF_DAMPING: f64 = 0.02;
 const TRAK_DAMPING: f64 = 0.5;
 const EK_FAC_DAMPING: f64 = 0.05;
-/// Inputs and outputs of the layers through which EK-FAC is compared.
-const LAYERS: [(usize, usize); 3] = [(12, 5), (5, 9), (9, 4)];
+/// Inputs and outputs of the layers through which EK-FAC is compared; the last has more inputs than there
+/// are records, as the matrices of a real base have.
+const LAYERS: [(usize, usize); 4] = [(12, 5), (5, 9), (9, 4), (160, 6)];
 
 /// Tensors by name, with their shapes.
 #[derive(Default)]

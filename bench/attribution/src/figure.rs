@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use crate::judge::additive;
 use crate::measured::{Measured, OURS};
-use crate::report::additive;
 use crate::statistics::pearson;
 
 const METHODS: [&str; 2] = [OURS, "DataInf"];

@@ -14,8 +14,10 @@
 
 mod canaries;
 mod cpu_time;
+mod damping_choice;
 mod export;
 mod figure;
+mod judge;
 mod measure;
 mod measured;
 mod methods;
@@ -29,6 +31,7 @@ mod subsets;
 mod synthetic;
 mod task;
 mod text_tasks;
+mod written_section;
 
 use std::fs;
 use std::path::Path;
@@ -36,6 +39,7 @@ use std::path::Path;
 use clap::Parser;
 use eyre::Result;
 
+use measure::Wanted;
 use measured::Measured;
 use options::{Budget, Command, Options};
 use runs::RunStore;
@@ -52,13 +56,17 @@ fn main() -> Result<()> {
         Command::Canaries(options) => canaries::canaries(&out, &options),
         Command::Speed { base, threads, repeats } => speed::speed(&base, threads, repeats),
         Command::Export { dir } => export::export(synthetic::task(0, SYNTHETIC_STEPS)?, &dir),
-        Command::Report { figure } => report::report(&out, &figure),
+        Command::Report { figure, results } => report::report(&out, &figure, results.as_deref()),
     }
 }
 
 fn measure_all(out: &Path, budget: &Budget) -> Result<()> {
     fs::create_dir_all(out)?;
-    let store = RunStore { dir: out.join("runs"), threads: budget.threads };
+    let store = RunStore {
+        dir: out.join("runs"),
+        threads: budget.threads,
+        runs_per_batch: budget.runs_per_batch,
+    };
     for seed in budget.first_seed..budget.first_seed + budget.seeds {
         for name in &budget.tasks {
             let Some(task) = task(name, seed, budget)? else {
@@ -66,8 +74,13 @@ fn measure_all(out: &Path, budget: &Budget) -> Result<()> {
                 continue;
             };
             let whole = name == "synthetic" && !budget.narrow;
-            let subsets = (!whole).then_some(budget.subsets);
-            let measured = measure::measure(&task, &store, subsets, whole)?;
+            let wanted = Wanted {
+                subsets: (!whole).then_some(budget.subsets),
+                larger_design: whole,
+                derivative: budget.derivative.contains(name) && !budget.narrow,
+                reseeded: budget.reseeded.contains(name),
+            };
+            let measured = measure::measure(&task, &store, wanted)?;
             write(out, &measured)?;
         }
     }

@@ -15,40 +15,52 @@ use crate::subsets::{Mask, held_out, of_design};
 use crate::task::Task;
 
 /// Units of a value in a nat.
-const UNITS: f64 = openledger_attribution::VALUE_UNITS_PER_NAT as f64;
+pub(crate) const UNITS: f64 = openledger_attribution::VALUE_UNITS_PER_NAT as f64;
 /// Bytes of a stored number of an adapter.
 const BF16: u64 = 2;
 
-/// Measures a task. `subsets`: how many are judged by; `None` for all there are. `wide`: for a task whose
-/// runs cost little, also a design of twice the order and the exact derivative.
-pub(crate) fn measure(
-    task: &Task,
-    store: &RunStore,
-    subsets: Option<usize>,
-    wide: bool,
-) -> Result<Measured> {
+/// What the seed of a second training is ahead of that of the first.
+const OTHER_TRAINING: u64 = 1 << 32;
+
+/// What is measured of a task beside the design of 16 runs and the methods of one training.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    /// How many subsets are judged by; `None` for all there are.
+    pub(crate) subsets: Option<usize>,
+    /// A design of twice the order.
+    pub(crate) larger_design: bool,
+    /// The exact derivative of the run: two gradients per step and answer.
+    pub(crate) derivative: bool,
+    /// The held-out subsets again, from other initial values and in another order.
+    pub(crate) reseeded: bool,
+}
+
+/// Measures a task.
+pub(crate) fn measure(task: &Task, store: &RunStore, wanted: Wanted) -> Result<Measured> {
+    let Wanted { subsets, larger_design, derivative, reseeded } = wanted;
     let players = task.players.len();
     let everyone: Mask = (1 << players) - 1;
     let mut designs = vec![Design::with_order(players, 8).or_else(|_| Design::new(players))?];
-    if wide {
+    if larger_design {
         designs.push(Design::with_order(players, 16)?);
     }
     let of_designs: BTreeSet<Mask> = designs.iter().flat_map(of_design).collect();
     let judged = held_out(players, &of_designs, subsets, task.seed);
     // The designs first: an interrupted benchmark has what the method itself needs.
-    let mut wanted: Vec<Mask> = designs.iter().flat_map(of_design).collect();
-    wanted.extend((0..players).map(|player| everyone & !(1 << player)));
-    wanted.extend(&judged);
+    let mut masks: Vec<Mask> = designs.iter().flat_map(of_design).collect();
+    masks.extend((0..players).map(|player| everyone & !(1 << player)));
+    masks.extend(&judged);
     let mut seen = BTreeSet::new();
-    wanted.retain(|mask| seen.insert(*mask));
-    let runs = store.runs(task, &wanted)?;
+    masks.retain(|mask| seen.insert(*mask));
+    let runs = store.runs(task, &masks)?;
 
     let mut said = Vec::new();
     for design in &designs {
         said.push(of_our_design(task, design, &runs)?);
     }
     said.push(leave_one_out(task, everyone, &runs)?);
-    said.extend(methods::methods(task, wide)?);
+    let asked = methods::methods(task, derivative.then_some(store))?;
+    said.extend(asked.methods);
     said.push(chance(task));
     let first = designs.first().ok_or_eyre("there is a design")?;
     let queries = task.queries.iter().enumerate().map(|(i, query)| {
@@ -56,6 +68,12 @@ pub(crate) fn measure(
         let explained = ours::attribute(first, &values, query.answer_tokens())?.explained;
         Ok(Asked { owner: query.owner, seen: query.seen, explained })
     });
+    let mut recipe = task.recipe.clone();
+    recipe.seed = recipe.seed.wrapping_add(OTHER_TRAINING);
+    let again = if reseeded { store.runs_with(task, &recipe, &judged)? } else { BTreeMap::new() };
+    let in_nats = |runs: &BTreeMap<Mask, Run>| -> Vec<(Mask, Vec<f64>)> {
+        runs.iter().map(|(mask, run)| (*mask, nats(&run.values))).collect()
+    };
     Ok(Measured {
         task: task.name.clone(),
         seed: task.seed,
@@ -64,8 +82,10 @@ pub(crate) fn measure(
         steps: task.recipe.steps,
         queries: queries.collect::<Result<_>>()?,
         held_out: judged,
-        runs: runs.iter().map(|(mask, run)| (*mask, nats(&run.values))).collect(),
+        runs: in_nats(&runs),
         methods: said,
+        tried: asked.tried,
+        reseeded: in_nats(&again),
         training_seconds: runs[&everyone].training_seconds,
     })
 }

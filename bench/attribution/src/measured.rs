@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::subsets::Mask;
 
 /// One task under one seed.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Measured {
     pub(crate) task: String,
     pub(crate) seed: u64,
@@ -18,6 +18,12 @@ pub(crate) struct Measured {
     /// Every run there is: the subset, and v(S) of each question in nats.
     pub(crate) runs: Vec<(Mask, Vec<f64>)>,
     pub(crate) methods: Vec<Method>,
+    /// Methods with a damping, under each that was tried, lightest first.
+    #[serde(default)]
+    pub(crate) tried: Vec<Tried>,
+    /// v(S) of held-out subsets after training from other initial values in another order, in nats.
+    #[serde(default)]
+    pub(crate) reseeded: Vec<(Mask, Vec<f64>)>,
     /// Processor seconds of training on everybody.
     pub(crate) training_seconds: f64,
 }
@@ -40,6 +46,16 @@ pub(crate) struct Method {
     /// Shares of the data pot [question][player], where the method pays.
     pub(crate) shares: Option<Vec<Vec<f64>>>,
     pub(crate) cost: Cost,
+}
+
+/// What a method said under one damping.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Tried {
+    pub(crate) method: String,
+    /// Part of the mean eigenvalue.
+    pub(crate) damping: f64,
+    /// [question][player].
+    pub(crate) scores: Vec<Vec<f64>>,
 }
 
 /// What one method costs.

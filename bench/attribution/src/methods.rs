@@ -2,29 +2,39 @@
 
 use eyre::Result;
 use openledger_influence::{
-    Checkpoint, Damping, DataInf, EkFac, GradCos, GradDot, Gradients, History, Problem, Sequence,
-    TracIn, Trak, blocks, bm25, exact_derivative, example_gradients, likelihoods, replay,
+    Checkpoint, Damped, Damping, DataInf, EkFac, GradCos, GradDot, Gradients, History, Problem,
+    Sequence, TracIn, Trak, blocks, bm25, exact_derivative, example_gradients, likelihoods, replay,
 };
 use openledger_model::{from_bf16, to_bf16};
 
 use crate::cpu_time::CpuTime;
-use crate::measured::{Cost, Method};
+use crate::measured::{Cost, Method, Tried};
+use crate::runs::RunStore;
 use crate::task::Task;
 
 /// States of the run that TracIn reads.
 const CHECKPOINTS: usize = 4;
 /// Dimensions of TRAK's projection.
 const PROJECTED: usize = 512;
-/// The damping of the DataInf paper, and what EK-FAC and TRAK are given as well.
-const DAMPING: Damping = Damping::Relative(0.1);
-/// Widest matrix whose eigenvectors are computed.
-const EIGEN_MAX: usize = 128;
+/// Dampings that are tried, lightest first, in parts of each matrix's mean eigenvalue. A record's own
+/// eigenvalue is up to as many times that mean as the matrix has numbers, so the scale is long.
+const DAMPINGS: [f64; 9] = [1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3, 1e4, 1e5];
+/// Which of them stands in the tables as it is: the tenth of the DataInf paper.
+const DEFAULT_DAMPING: usize = 2;
+/// Widest matrix whose eigenvectors are computed: a second each.
+const EIGEN_MAX: usize = 1024;
 /// Bytes of a kept number.
 const F32: u64 = 4;
 
-/// Scores of all comparison methods. `derivative`: also the exact derivative of the run, which costs many
-/// trainings.
-pub(crate) fn methods(task: &Task, derivative: bool) -> Result<Vec<Method>> {
+/// What the comparison methods say, and what those with a damping say under each.
+pub(crate) struct Said {
+    pub(crate) methods: Vec<Method>,
+    pub(crate) tried: Vec<Tried>,
+}
+
+/// Asks all comparison methods. `derivative`: where the exact derivative of the run is kept, if it is wanted
+/// at all, since it costs many trainings.
+pub(crate) fn methods(task: &Task, derivative: Option<&RunStore>) -> Result<Said> {
     let everyone = vec![true; task.players.len()];
     let history = replay(&task.base, &task.recipe, &task.examples, &everyone)?;
     let published: Vec<f32> = history.values().iter().map(|x| from_bf16(to_bf16(*x))).collect();
@@ -44,32 +54,42 @@ pub(crate) fn methods(task: &Task, derivative: bool) -> Result<Vec<Method>> {
 
     let bytes = F32 * train.data.len() as u64;
     let kept = |numbers: usize| F32 * (numbers * train.rows()) as u64;
-    let mut all: Vec<(Box<dyn openledger_influence::Method>, u64, f64)> = vec![
-        (Box::new(GradDot), bytes, 1.0),
-        (Box::new(GradCos), bytes, 1.0),
-        (Box::new(TracIn), bytes * CHECKPOINTS as u64, CHECKPOINTS as f64),
-        (Box::new(DataInf { damping: DAMPING }), bytes, 1.0),
-        (
-            Box::new(Trak { dimensions: PROJECTED, damping: DAMPING, seed: task.seed }),
-            kept(PROJECTED),
-            1.0,
-        ),
-    ];
-    if blocks.iter().all(|block| block.columns <= EIGEN_MAX) {
-        all.push((Box::new(EkFac { damping: DAMPING }), bytes, 1.0));
-    }
+    let cost = |seconds: f64, passes: usize, bytes: u64| Cost {
+        trainings: 1.0,
+        setup_seconds: train_seconds * passes as f64 + seconds,
+        answer_seconds: asked_seconds * passes as f64 / queries.len() as f64,
+        bytes,
+    };
     let mut results = Vec::new();
-    for (method, bytes, passes) in all {
+    let plain: [(&dyn openledger_influence::Method, usize); 3] =
+        [(&GradDot, 1), (&GradCos, 1), (&TracIn, CHECKPOINTS)];
+    for (method, passes) in plain {
         let start = CpuTime::now();
         let scores = method.scores(&problem)?;
-        let seconds = start.seconds();
-        let cost = Cost {
-            trainings: 1.0,
-            setup_seconds: train_seconds * passes + seconds,
-            answer_seconds: asked_seconds * passes / queries.len() as f64,
-            bytes,
-        };
+        let cost = cost(start.seconds(), passes, bytes * passes as u64);
         results.push(of_scores(task, &method.name(), &scores, cost));
+    }
+
+    let damping = Damping::Relative(DAMPINGS[DEFAULT_DAMPING]);
+    let mut damped: Vec<(Box<dyn Damped>, u64)> = vec![
+        (Box::new(DataInf { damping }), bytes),
+        (Box::new(Trak { dimensions: PROJECTED, damping, seed: task.seed }), kept(PROJECTED)),
+    ];
+    if blocks.iter().all(|block| block.columns <= EIGEN_MAX) {
+        damped.push((Box::new(EkFac { damping }), bytes));
+    }
+    let mut tried = Vec::new();
+    for (method, bytes) in damped {
+        let start = CpuTime::now();
+        let under = method.scores_under(&problem, &DAMPINGS.map(Damping::Relative))?;
+        let cost = cost(start.seconds(), 1, bytes);
+        for (at, (damping, scores)) in DAMPINGS.into_iter().zip(under).enumerate() {
+            let said = of_scores(task, &method.name(), &scores, cost);
+            tried.push(Tried { method: method.name(), damping, scores: said.scores.clone() });
+            if at == DEFAULT_DAMPING {
+                results.push(said);
+            }
+        }
     }
 
     let start = CpuTime::now();
@@ -77,20 +97,24 @@ pub(crate) fn methods(task: &Task, derivative: bool) -> Result<Vec<Method>> {
     let answer_seconds = start.seconds() / queries.len() as f64;
     results.push(of_scores(task, "BM25", &scores, Cost { answer_seconds, ..Cost::default() }));
 
-    if derivative {
-        let start = CpuTime::now();
-        let (last, _) = gradients(task, &history, history.values(), &queries)?;
-        let scores = exact_derivative(&task.base, &task.recipe, &task.examples, &history, &last)?;
-        let cost = Cost {
-            trainings: 1.0,
-            setup_seconds: 0.0,
-            answer_seconds: start.seconds() / queries.len() as f64,
-            // Values and both moments of every state.
-            bytes: 3 * F32 * (history.states.len() * history.layout.len()) as u64,
+    if let Some(store) = derivative {
+        let of_derivative = || {
+            let start = CpuTime::now();
+            let (last, _) = gradients(task, &history, history.values(), &queries)?;
+            let (recipe, examples) = (&task.recipe, &task.examples);
+            let scores = exact_derivative(&task.base, recipe, examples, &history, &last)?;
+            let cost = Cost {
+                trainings: 1.0,
+                setup_seconds: 0.0,
+                answer_seconds: start.seconds() / queries.len() as f64,
+                // Values and both moments of every state.
+                bytes: 3 * F32 * (history.states.len() * history.layout.len()) as u64,
+            };
+            Ok(of_scores(task, "exact derivative", &scores, cost))
         };
-        results.push(of_scores(task, "exact derivative", &scores, cost));
+        results.push(store.kept(task, "derivative", of_derivative)?);
     }
-    Ok(results)
+    Ok(Said { methods: results, tried })
 }
 
 pub(crate) fn records(task: &Task) -> Vec<Sequence<'_>> {

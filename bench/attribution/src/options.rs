@@ -43,11 +43,14 @@ pub(crate) enum Command {
         #[arg(long)]
         dir: PathBuf,
     },
-    /// Prints the table of what is measured, and draws the figure.
+    /// Prints the tables of what is measured, and draws the figure.
     Report {
         /// Where the figure goes.
         #[arg(long, default_value = "bench/attribution/effects.svg")]
         figure: PathBuf,
+        /// A RESULTS.md whose parts `summary` and `tables` are written anew.
+        #[arg(long)]
+        results: Option<PathBuf>,
     },
 }
 
@@ -76,9 +79,18 @@ pub(crate) struct Budget {
     /// derivative: a tenth of the time.
     #[arg(long)]
     pub(crate) narrow: bool,
+    /// Tasks whose exact derivative of the run is computed: two gradients per step and answer.
+    #[arg(long, value_delimiter = ',', default_value = "synthetic")]
+    pub(crate) derivative: Vec<String>,
+    /// Tasks whose held-out subsets are trained again from another seed, as the ceiling between trainings.
+    #[arg(long, value_delimiter = ',', default_value = "synthetic")]
+    pub(crate) reseeded: Vec<String>,
     /// Runs trained at the same time.
     #[arg(long, default_value_t = 2)]
     pub(crate) threads: usize,
+    /// Runs of one thread whose records share a batch; changes no bit.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) runs_per_batch: usize,
     /// The data sets. Tasks on text are left out, loudly, where it is absent.
     #[arg(long, default_value = "../shared/data")]
     pub(crate) data: PathBuf,
@@ -100,13 +112,31 @@ pub(crate) struct Canaries {
     /// Order of the design: 8 or 16.
     #[arg(long, default_value_t = 8)]
     pub(crate) order: u8,
-    /// Steps of a run, of 16 records each.
-    #[arg(long, default_value_t = 80)]
-    pub(crate) steps: usize,
+    /// Steps of a run: 2,000 on sentences, 600 on symbols.
+    #[arg(long)]
+    pub(crate) steps: Option<usize>,
+    /// Records of a step: 8 on sentences, 16 on symbols.
+    #[arg(long)]
+    pub(crate) batch: Option<usize>,
+    /// Rank of the adapters: 8 on sentences, 16 on symbols.
+    #[arg(long)]
+    pub(crate) rank: Option<usize>,
+    /// Highest learning rate: 5e-3.
+    #[arg(long)]
+    pub(crate) learning_rate: Option<f32>,
+    /// Trains only the published adapter and says how well the facts are learnt.
+    #[arg(long)]
+    pub(crate) published_only: bool,
     /// Runs trained at the same time.
     #[arg(long, default_value_t = 2)]
     pub(crate) threads: usize,
+    /// Runs of one thread whose records share a batch; changes no bit.
+    #[arg(long, default_value_t = 2)]
+    pub(crate) runs_per_batch: usize,
     /// The base.
     #[arg(long, default_value = "models/nano")]
     pub(crate) base: PathBuf,
+    /// A RESULTS.md whose part `canaries` (of symbols: `canaries-symbols`) is written anew.
+    #[arg(long)]
+    pub(crate) results: Option<PathBuf>,
 }

@@ -33,6 +33,11 @@ pub(crate) fn attribute(design: &Design, values: &[i64], tokens: u64) -> Result<
     })
 }
 
+/// ε of an answer of `tokens` tokens alone.
+pub(crate) fn explained_part(base: i64, published: i64, tokens: u64) -> f64 {
+    part(&explained(base, published, tokens))
+}
+
 fn part(share: &Share) -> f64 {
     share.parts() as f64 / Share::ONE.parts() as f64
 }

@@ -5,12 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use eyre::{Result, WrapErr};
-use openledger_factory::{Proceed, train_design};
+use openledger_factory::{DesignOptions, Proceed, Recipe, train_design_with};
 use openledger_model::{Adapter, ScoreRequest};
 use openledger_tensor::with_threads;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -23,6 +24,8 @@ use crate::task::Task;
 pub(crate) struct RunStore {
     pub(crate) dir: PathBuf,
     pub(crate) threads: usize,
+    /// Runs of one thread whose records share a batch; changes no bit.
+    pub(crate) runs_per_batch: usize,
 }
 
 /// A finished run.
@@ -39,8 +42,18 @@ pub(crate) struct Run {
 impl RunStore {
     /// The runs of some subsets, trained where they are not kept yet.
     pub(crate) fn runs(&self, task: &Task, masks: &[Mask]) -> Result<BTreeMap<Mask, Run>> {
+        self.runs_with(task, &task.recipe, masks)
+    }
+
+    /// As [`runs`](Self::runs) with another recipe than the task's own; such runs have names of their own.
+    pub(crate) fn runs_with(
+        &self,
+        task: &Task,
+        recipe: &Recipe,
+        masks: &[Mask],
+    ) -> Result<BTreeMap<Mask, Run>> {
         fs::create_dir_all(&self.dir).wrap_err_with(|| format!("{}", self.dir.display()))?;
-        let digest = digest(task)?;
+        let digest = digest(task, recipe)?;
         let path = |mask: Mask| {
             self.dir.join(format!("{}-{}-{}-{mask:04x}.json", task.name, task.seed, &digest[..16]))
         };
@@ -54,33 +67,50 @@ impl RunStore {
         }
         let total = missing.len();
         // Small groups, so that little is lost when the benchmark is interrupted.
-        for (i, group) in missing.chunks(2 * self.threads).enumerate() {
-            eprintln!(
-                "{} seed {}: run {} of {total}",
-                task.name,
-                task.seed,
-                1 + 2 * i * self.threads
-            );
-            for (mask, run) in group.iter().zip(self.train(task, group)?) {
-                let file = path(*mask);
-                let unfinished = file.with_extension("tmp");
-                fs::write(&unfinished, serde_json::to_vec(&run)?)?;
-                fs::rename(&unfinished, &file)?;
+        let size = self.threads * self.runs_per_batch.max(2);
+        for (i, group) in missing.chunks(size).enumerate() {
+            eprintln!("{} seed {}: run {} of {total}", task.name, task.seed, 1 + i * size);
+            for (mask, run) in group.iter().zip(self.train(task, recipe, group)?) {
+                write_whole(&path(*mask), &run)?;
                 runs.insert(*mask, run);
             }
         }
         Ok(runs)
     }
 
-    fn train(&self, task: &Task, masks: &[Mask]) -> Result<Vec<Run>> {
+    /// What is computed once for a task and costs about as much as its runs: kept as they are.
+    pub(crate) fn kept<T: Serialize + DeserializeOwned>(
+        &self,
+        task: &Task,
+        what: &str,
+        compute: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        fs::create_dir_all(&self.dir).wrap_err_with(|| format!("{}", self.dir.display()))?;
+        let digest = digest(task, &task.recipe)?;
+        let name = format!("{}-{}-{}-{what}.json", task.name, task.seed, &digest[..16]);
+        let file = self.dir.join(name);
+        if let Ok(bytes) = fs::read(&file) {
+            return Ok(serde_json::from_slice(&bytes)?);
+        }
+        let result = compute()?;
+        write_whole(&file, &result)?;
+        Ok(result)
+    }
+
+    fn train(&self, task: &Task, recipe: &Recipe, masks: &[Mask]) -> Result<Vec<Run>> {
         let players = task.players.len();
         let subsets: Vec<Vec<bool>> = masks.iter().map(|mask| flags(*mask, players)).collect();
         // Nobody's adapter is the base: there is nothing to train.
         let (some, trained): (Vec<usize>, Vec<Vec<bool>>) =
             subsets.into_iter().enumerate().filter(|(_, s)| s.contains(&true)).unzip();
         let start = CpuTime::now();
+        let options = DesignOptions {
+            threads: self.threads,
+            runs_per_batch: self.runs_per_batch,
+            ..DesignOptions::default()
+        };
         let adapters =
-            train_design(&task.base, &task.recipe, &task.examples, &trained, self.threads, |_| {
+            train_design_with(&task.base, recipe, &task.examples, &trained, &options, |_| {
                 Proceed::Continue
             })?;
         // Shared among the runs by what each trained on.
@@ -112,12 +142,19 @@ impl RunStore {
     }
 }
 
+/// Writes a file that is there as a whole or not at all.
+fn write_whole(file: &Path, value: &impl Serialize) -> Result<()> {
+    let unfinished = file.with_extension("tmp");
+    fs::write(&unfinished, serde_json::to_vec(value)?)?;
+    Ok(fs::rename(&unfinished, file)?)
+}
+
 /// Everything that decides a run, but the subset.
-fn digest(task: &Task) -> Result<String> {
+fn digest(task: &Task, recipe: &Recipe) -> Result<String> {
     let mut hash = Sha256::new();
     hash.update(b"attribution benchmark 1");
     hash.update(task.base.hash());
-    hash.update(serde_json::to_vec(&task.recipe)?);
+    hash.update(serde_json::to_vec(recipe)?);
     hash.update((task.players.len() as u64).to_le_bytes());
     let mut sequence = |tokens: &[u32], start: usize, player: usize| {
         for number in [tokens.len(), start, player] {

@@ -2,7 +2,8 @@
 //! a closed form.
 
 use crate::gradients::dot;
-use crate::{Damping, Error, Method, Problem, Scores};
+use crate::scores::only;
+use crate::{Damped, Damping, Error, Method, Problem, Scores};
 
 /// For each matrix l: r = λ⁻¹ (v − (1/n) Σ_i ⟨g_i, v⟩ / (λ + ‖g_i‖²) · g_i), score Σ_l ⟨r_l, g_l⟩.
 ///
@@ -21,10 +22,20 @@ impl Method for DataInf {
     }
 
     fn scores(&self, problem: &Problem<'_>) -> Result<Scores, Error> {
+        self.scores_under(problem, &[self.damping]).map(only)
+    }
+}
+
+impl Damped for DataInf {
+    fn scores_under(
+        &self,
+        problem: &Problem<'_>,
+        dampings: &[Damping],
+    ) -> Result<Vec<Scores>, Error> {
         problem.check()?;
         let (train, queries) = (problem.train, problem.queries);
         let (n, asked) = (train.rows(), queries.rows());
-        let mut sum = Scores::from_fn(asked, n, |_, _| 0.0);
+        let mut sums = vec![Scores::zeros(asked, n); dampings.len()];
         for block in problem.blocks {
             let of = |row: usize| &train.row(row)[block.range.clone()];
             let mut kernel = vec![0.0; n * n];
@@ -35,20 +46,27 @@ impl Method for DataInf {
                 }
             }
             let squares: f64 = (0..n).map(|i| kernel[i * n + i]).sum();
-            let damping = self.damping.of(squares / (n * block.range.len()) as f64);
+            let mean = squares / (n * block.range.len()) as f64;
             for q in 0..asked {
                 let query = &queries.row(q)[block.range.clone()];
                 let products: Vec<f64> = (0..n).map(|i| dot(query, of(i))).collect();
-                let weights: Vec<f64> =
-                    (0..n).map(|i| products[i] / (damping + kernel[i * n + i])).collect();
-                let row = &mut sum.data[q * n..][..n];
-                for (k, score) in row.iter_mut().enumerate() {
-                    let kernel = &kernel[k * n..][..n];
-                    let shrunk: f64 = weights.iter().zip(kernel).map(|(w, x)| w * x).sum();
-                    *score += (products[k] - shrunk / n as f64) / damping;
+                for (damping, sum) in dampings.iter().zip(&mut sums) {
+                    add(&mut sum.data[q * n..][..n], &products, &kernel, damping.of(mean));
                 }
             }
         }
-        Ok(sum)
+        Ok(sums)
+    }
+}
+
+/// Adds what one matrix says of one answer. `products`: of the answer's gradient with each record's;
+/// `kernel`: of the records' with each other.
+fn add(row: &mut [f64], products: &[f64], kernel: &[f64], damping: f64) {
+    let n = row.len();
+    let weights: Vec<f64> = (0..n).map(|i| products[i] / (damping + kernel[i * n + i])).collect();
+    for (k, score) in row.iter_mut().enumerate() {
+        let kernel = &kernel[k * n..][..n];
+        let shrunk: f64 = weights.iter().zip(kernel).map(|(w, x)| w * x).sum();
+        *score += (products[k] - shrunk / n as f64) / damping;
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::error::same;
 use crate::gradients::dot;
-use crate::{Block, Damping, Error, Gradients, Method, Problem, Scores, eigen};
+use crate::scores::only;
+use crate::{Block, Damped, Damping, Error, Gradients, Method, Problem, Scores, eigen};
 
 /// (H + λ)⁻¹ V = Q_S [(Q_Sᵀ V Q_A) / (Λ + λ)] Q_Aᵀ, Λ = mean of (Q_Sᵀ G_i Q_A)² over the records.
 ///
@@ -37,16 +38,25 @@ impl Method for EkFac {
     }
 
     fn scores(&self, problem: &Problem<'_>) -> Result<Scores, Error> {
+        self.scores_under(problem, &[self.damping]).map(only)
+    }
+}
+
+impl Damped for EkFac {
+    fn scores_under(
+        &self,
+        problem: &Problem<'_>,
+        dampings: &[Damping],
+    ) -> Result<Vec<Scores>, Error> {
         problem.check()?;
-        let factors = |block: &Block| of_gradients(block, problem.train);
-        Ok(self.sum(problem, |block, _| factors(block)))
+        sums(problem, dampings, |block, _| of_gradients(block, problem.train))
     }
 }
 
 impl EkFac {
     /// With the bases of the layers' own inputs and output gradients, one [`LayerRows`] per block.
     ///
-    /// Errors: [`Error::Shape`].
+    /// Errors: [`Error::Shape`], [`Error::Eigen`].
     pub fn scores_with_rows(
         &self,
         problem: &Problem<'_>,
@@ -58,43 +68,50 @@ impl EkFac {
             same("inputs of a layer", layer.inputs.columns, block.columns)?;
             same("outputs of a layer", layer.outputs.columns, block.rows)?;
         }
-        Ok(self.sum(problem, |_, at| Factors {
+        let factors = |_: &Block, at: usize| Factors {
             rows: covariance(&layers[at].outputs),
             columns: covariance(&layers[at].inputs),
-        }))
+        };
+        sums(problem, &[self.damping], factors).map(only)
     }
+}
 
-    fn sum(&self, problem: &Problem<'_>, factors: impl Fn(&Block, usize) -> Factors) -> Scores {
-        let (n, asked) = (problem.train.rows(), problem.queries.rows());
-        let mut sum = Scores::from_fn(asked, n, |_, _| 0.0);
-        for (at, block) in problem.blocks.iter().enumerate() {
-            let factors = factors(block, at);
-            let single = |v: Vec<f64>| v.into_iter().map(|x| x as f32).collect::<Vec<f32>>();
-            let rows = single(eigen(&factors.rows, block.rows).1);
-            let columns = single(eigen(&factors.columns, block.columns).1);
-            let turned = |g: &Gradients| -> Vec<Vec<f32>> {
-                (0..g.rows())
-                    .map(|i| turn(&g.row(i)[block.range.clone()], block, &rows, &columns))
-                    .collect()
-            };
-            let (train, mut queries) = (turned(problem.train), turned(problem.queries));
-            let mut eigenvalues = vec![0.0f64; block.range.len()];
-            for gradient in &train {
-                let squares = eigenvalues.iter_mut().zip(gradient);
-                squares.for_each(|(sum, x)| *sum += f64::from(*x).powi(2) / n as f64);
-            }
-            let mean = eigenvalues.iter().sum::<f64>() / eigenvalues.len() as f64;
-            let damping = self.damping.of(mean);
-            for query in &mut queries {
-                let scaled = query.iter_mut().zip(&eigenvalues);
-                scaled.for_each(|(x, l)| *x = (f64::from(*x) / (l + damping)) as f32);
-            }
-            for (i, score) in sum.data.iter_mut().enumerate() {
-                *score += dot(&queries[i / n], &train[i % n]);
+/// Scores under each damping, summed over the matrices of the adapter.
+fn sums(
+    problem: &Problem<'_>,
+    dampings: &[Damping],
+    factors: impl Fn(&Block, usize) -> Factors,
+) -> Result<Vec<Scores>, Error> {
+    let (n, asked) = (problem.train.rows(), problem.queries.rows());
+    let mut sums = vec![Scores::zeros(asked, n); dampings.len()];
+    for (at, block) in problem.blocks.iter().enumerate() {
+        let factors = factors(block, at);
+        let single = |v: Vec<f64>| v.into_iter().map(|x| x as f32).collect::<Vec<f32>>();
+        let rows = single(eigen(&factors.rows, block.rows)?.1);
+        let columns = single(eigen(&factors.columns, block.columns)?.1);
+        let turned = |g: &Gradients| -> Vec<Vec<f32>> {
+            (0..g.rows())
+                .map(|i| turn(&g.row(i)[block.range.clone()], block, &rows, &columns))
+                .collect()
+        };
+        let (train, queries) = (turned(problem.train), turned(problem.queries));
+        let mut eigenvalues = vec![0.0f64; block.range.len()];
+        for gradient in &train {
+            let squares = eigenvalues.iter_mut().zip(gradient);
+            squares.for_each(|(sum, x)| *sum += f64::from(*x).powi(2) / n as f64);
+        }
+        let mean = eigenvalues.iter().sum::<f64>() / eigenvalues.len() as f64;
+        for (damping, sum) in dampings.iter().zip(&mut sums) {
+            let damping = damping.of(mean);
+            for (query, row) in queries.iter().zip(sum.data.chunks_exact_mut(n.max(1))) {
+                let scaled = query.iter().zip(&eigenvalues);
+                let scaled: Vec<f32> =
+                    scaled.map(|(x, l)| (f64::from(*x) / (l + damping)) as f32).collect();
+                row.iter_mut().zip(&train).for_each(|(score, g)| *score += dot(&scaled, g));
             }
         }
-        sum
     }
+    Ok(sums)
 }
 
 /// ΣGGᵀ and ΣGᵀG over the records.

@@ -30,6 +30,14 @@ pub enum Error {
         /// Which method.
         method: &'static str,
     },
+    /// The eigenvectors of a curvature cannot be found.
+    #[error(
+        "a matrix of {rows} rows has no eigenvectors: the gradients hold numbers that are not finite"
+    )]
+    Eigen {
+        /// Its rows.
+        rows: usize,
+    },
 }
 
 pub(crate) fn same(what: &'static str, found: usize, expected: usize) -> Result<(), Error> {

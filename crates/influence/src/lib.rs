@@ -39,5 +39,5 @@ pub use gradients::{Gradients, Sequence, example_gradients, likelihoods};
 pub use inner_products::{GradCos, GradDot, TracIn};
 pub use replay::{History, replay};
 pub use retrieval::bm25;
-pub use scores::{Checkpoint, Damping, Method, Problem, Scores};
+pub use scores::{Checkpoint, Damped, Damping, Method, Problem, Scores};
 pub use trak::Trak;

@@ -67,6 +67,19 @@ pub trait Method {
     fn scores(&self, problem: &Problem<'_>) -> Result<Scores, Error>;
 }
 
+/// A method that adds a damping to the diagonal of a curvature.
+pub trait Damped: Method {
+    /// Scores under each of some dampings. What they have in common is computed once, so that a damping can
+    /// be chosen at little more than the price of one.
+    ///
+    /// Errors: as [`Method::scores`].
+    fn scores_under(
+        &self,
+        problem: &Problem<'_>,
+        dampings: &[Damping],
+    ) -> Result<Vec<Scores>, Error>;
+}
+
 /// One score per answer and record [answers, records], row-major.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scores {
@@ -74,6 +87,11 @@ pub struct Scores {
     pub columns: usize,
     /// Row after row.
     pub data: Vec<f64>,
+}
+
+/// The scores of the one damping that was asked for.
+pub(crate) fn only(scores: Vec<Scores>) -> Scores {
+    scores.into_iter().next().unwrap_or(Scores { columns: 0, data: Vec::new() })
 }
 
 impl Scores {
@@ -84,6 +102,10 @@ impl Scores {
     ) -> Self {
         let data = (0..rows * columns).map(|i| score(i / columns, i % columns)).collect();
         Self { columns, data }
+    }
+
+    pub(crate) fn zeros(rows: usize, columns: usize) -> Self {
+        Self { columns, data: vec![0.0; rows * columns] }
     }
 
     /// The scores of one answer.

@@ -3,7 +3,8 @@
 use openledger_tensor::Random;
 
 use crate::gradients::dot;
-use crate::{Damping, Error, Gradients, Method, Problem, Scores};
+use crate::scores::only;
+use crate::{Damped, Damping, Error, Gradients, Method, Problem, Scores};
 
 /// φ_q (ΦᵀΦ + λ)⁻¹ Φᵀ · (1 − p), φ = P·g / √numbers, P of signs [dimensions, numbers].
 ///
@@ -56,26 +57,40 @@ impl Method for Trak {
     }
 
     fn scores(&self, problem: &Problem<'_>) -> Result<Scores, Error> {
+        self.scores_under(problem, &[self.damping]).map(only)
+    }
+}
+
+impl Damped for Trak {
+    fn scores_under(
+        &self,
+        problem: &Problem<'_>,
+        dampings: &[Damping],
+    ) -> Result<Vec<Scores>, Error> {
         problem.check()?;
         let [train, queries] = self.project([problem.train, problem.queries]);
         let n = train.rows();
         crate::error::same("likelihoods of the records", problem.likelihoods.len(), n)?;
-        let mut kernel: Vec<f64> =
+        let kernel: Vec<f64> =
             (0..n * n).map(|i| dot(train.row(i / n), train.row(i % n))).collect();
         let trace: f64 = (0..n).map(|i| kernel[i * n + i]).sum();
-        let damping = self.damping.of(trace / n as f64);
-        (0..n).for_each(|i| kernel[i * n + i] += damping);
-        if !cholesky(&mut kernel, n) {
-            return Err(Error::Singular { method: "TRAK" });
-        }
-        let mut scores =
-            Scores::from_fn(queries.rows(), n, |q, i| dot(queries.row(q), train.row(i)));
-        for row in scores.data.chunks_exact_mut(n.max(1)) {
-            solve(&kernel, n, row);
-            let weighted = row.iter_mut().zip(problem.likelihoods);
-            weighted.for_each(|(score, p)| *score *= 1.0 - p);
-        }
-        Ok(scores)
+        let products = Scores::from_fn(queries.rows(), n, |q, i| dot(queries.row(q), train.row(i)));
+        let under = |damping: &Damping| {
+            let mut kernel = kernel.clone();
+            let damping = damping.of(trace / n as f64);
+            (0..n).for_each(|i| kernel[i * n + i] += damping);
+            if !cholesky(&mut kernel, n) {
+                return Err(Error::Singular { method: "TRAK" });
+            }
+            let mut scores = products.clone();
+            for row in scores.data.chunks_exact_mut(n.max(1)) {
+                solve(&kernel, n, row);
+                let weighted = row.iter_mut().zip(problem.likelihoods);
+                weighted.for_each(|(score, p)| *score *= 1.0 - p);
+            }
+            Ok(scores)
+        };
+        dampings.iter().map(under).collect()
     }
 }
 

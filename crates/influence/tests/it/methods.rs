@@ -1,8 +1,8 @@
 //! Each method against its formula written out with whole matrices.
 
 use openledger_influence::{
-    Block, Checkpoint, Damping, DataInf, EkFac, GradCos, GradDot, Gradients, LayerRows, Method,
-    Problem, Scores, TracIn, Trak,
+    Block, Checkpoint, Damped, Damping, DataInf, EkFac, GradCos, GradDot, Gradients, LayerRows,
+    Method, Problem, Scores, TracIn, Trak,
 };
 use openledger_tensor::Random;
 
@@ -199,4 +199,40 @@ fn ek_fac_is_the_exact_curvature_where_inputs_and_outputs_are_independent() {
 fn scores_of_records_add_up_to_those_of_their_players() {
     let scores = Scores { columns: 3, data: vec![1.0, 2.0, 4.0, 8.0, 16.0, 32.0] };
     assert_eq!(scores.per_player(&[1, 0, 1], 2), [[2.0, 5.0], [16.0, 40.0]]);
+}
+
+#[test]
+fn several_dampings_at_once_are_each_as_it_would_be_alone() {
+    let case = Case::new();
+    let dampings = [Damping::Relative(0.01), Damping::Fixed(0.7), Damping::Relative(100.0)];
+    let check = |name: &str, at_once: Vec<Scores>, alone: &dyn Fn(Damping) -> Scores| {
+        assert_eq!(at_once.len(), dampings.len());
+        for (together, damping) in at_once.iter().zip(dampings) {
+            assert_eq!(*together, alone(damping), "{name} under {damping:?}");
+        }
+        assert_ne!(at_once[0], at_once[1], "{name}: the damping matters");
+    };
+    let problem = case.problem();
+    let data_inf = |damping| DataInf { damping };
+    let ek_fac = |damping| EkFac { damping };
+    let trak = |damping| Trak { dimensions: 5, damping, seed: 4 };
+    let all = data_inf(dampings[0]).scores_under(&problem, &dampings).expect("scores");
+    check("DataInf", all, &|d| data_inf(d).scores(&problem).expect("scores"));
+    let all = ek_fac(dampings[0]).scores_under(&problem, &dampings).expect("scores");
+    check("EK-FAC", all, &|d| ek_fac(d).scores(&problem).expect("scores"));
+    let all = trak(dampings[0]).scores_under(&problem, &dampings).expect("scores");
+    check("TRAK", all, &|d| trak(d).scores(&problem).expect("scores"));
+}
+
+#[test]
+fn a_heavy_damping_leaves_the_inner_product_of_each_matrix() {
+    let case = Case::new();
+    let damping = 1e6;
+    let problem = case.problem();
+    for scores in [
+        EkFac { damping: Damping::Fixed(damping) }.scores(&problem).expect("scores"),
+        DataInf { damping: Damping::Fixed(damping) }.scores(&problem).expect("scores"),
+    ] {
+        agree(&scores, |q, i| product(case.queries.row(q), case.train.row(i)) / damping);
+    }
 }

@@ -67,6 +67,10 @@ pub struct TrainArgs {
     /// effects. As few as the contributors allow by default.
     #[arg(long)]
     pub runs: Option<usize>,
+    /// Players of the design at most, 1 to 63; more contributors than that are grouped.
+    #[arg(long, default_value_t = openledger_attribution::PLAYERS_MAX,
+        value_parser = clap::value_parser!(u8).range(1..=63))]
+    pub players: u8,
     /// Train this many subsets of contributors that the design leaves out, and certify on the chain how
     /// well the measured effects predicted them.
     #[arg(long, value_name = "SUBSETS")]
@@ -156,6 +160,27 @@ pub enum AuditCommand {
     Verify(VerifyArgs),
     /// Train segments of a model's runs again; fails if one does not end in the recorded state.
     Retrain(RetrainArgs),
+    /// Compare a model's fidelity certificate with the chain; fails if it was drawn with another seed.
+    Certificate(CertificateArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct CertificateArgs {
+    /// Data folder of a node that holds the model.
+    #[arg(long, value_name = "DIR", default_value = "openledger-data")]
+    pub data_dir: PathBuf,
+    /// Name of the model.
+    #[arg(long, value_name = "NAME")]
+    pub model: String,
+    /// The chain on which the model is registered.
+    #[arg(long, value_name = "URL")]
+    pub rpc: String,
+    /// Also train the held-out subsets again: every number of the certificate must come out.
+    #[arg(long)]
+    pub retrain: bool,
+    /// Threads for training; all cores by default. The result is the same for any number.
+    #[arg(long)]
+    pub threads: Option<usize>,
 }
 
 #[derive(Debug, Args)]

@@ -8,6 +8,7 @@
 mod asking;
 mod attribution;
 mod audit;
+mod audit_certificate;
 mod bench;
 mod chain;
 mod cli;
@@ -64,6 +65,9 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Up(args) => up::run(args, output).await,
             Command::Audit(AuditCommand::Verify(args)) => audit::verify(&args, output).await,
             Command::Audit(AuditCommand::Retrain(args)) => retrain::run(args, output).await,
+            Command::Audit(AuditCommand::Certificate(args)) => {
+                audit_certificate::run(args, output).await
+            }
             Command::Attribution(AttributionCommand::Show(args)) => {
                 attribution::show(&args, output)
             }

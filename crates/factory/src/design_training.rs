@@ -21,13 +21,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Progress of one run of a design.
 #[derive(Clone, Copy, Debug)]
-pub struct DesignProgress {
+pub struct DesignProgress<'a> {
     /// Index into the subsets.
     pub run: usize,
     /// Runs in all.
     pub runs: usize,
     /// The run's own progress.
-    pub progress: TrainProgress,
+    pub progress: TrainProgress<'a>,
 }
 
 /// How the runs of a design are spread; none of it changes a bit.
@@ -56,7 +56,7 @@ pub fn train_design(
     examples: &[Example],
     subsets: &[Vec<bool>],
     threads: usize,
-    progress: impl Fn(DesignProgress) -> Proceed + Sync,
+    progress: impl Fn(DesignProgress<'_>) -> Proceed + Sync,
 ) -> Result<Vec<Trained>, TrainError> {
     let options = DesignOptions { threads, ..DesignOptions::default() };
     train_design_with(base, recipe, examples, subsets, &options, progress)
@@ -74,7 +74,7 @@ pub fn train_design_with(
     examples: &[Example],
     subsets: &[Vec<bool>],
     options: &DesignOptions,
-    progress: impl Fn(DesignProgress) -> Proceed + Sync,
+    progress: impl Fn(DesignProgress<'_>) -> Proceed + Sync,
 ) -> Result<Vec<Trained>, TrainError> {
     recipe.check_for_design()?;
     if let Some(Checkpoints { path, .. }) = &options.checkpoints {
@@ -131,7 +131,7 @@ fn train_together(
     runs: &[TrainingRun<'_>],
     members: &[usize],
     options: &DesignOptions,
-    progress: impl Fn(usize, TrainProgress) -> Proceed,
+    progress: impl Fn(usize, TrainProgress<'_>) -> Proceed,
 ) -> Result<Vec<Trained>, TrainError> {
     let files: Option<Vec<Checkpoints>> =
         options.checkpoints.as_ref().map(|c| members.iter().map(|m| c.of_run(*m)).collect());

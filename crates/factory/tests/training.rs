@@ -157,7 +157,7 @@ fn every_run_of_a_design_equals_that_run_alone() {
         subsets.iter().map(|subset| run(&base, &recipe(), &examples, subset)).collect();
     for threads in [1, 2, 3] {
         let steps = AtomicUsize::new(0);
-        let count = |p: DesignProgress| {
+        let count = |p: DesignProgress<'_>| {
             assert_eq!(p.runs, 8);
             steps.fetch_add(1, Ordering::Relaxed);
             Proceed::Continue

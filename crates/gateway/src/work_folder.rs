@@ -11,10 +11,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use openledger_factory::{Checkpoints, Recipe, states_folder};
-use openledger_primitives::{B256, keccak256};
+use openledger_factory::{Checkpoints, states_folder};
+use openledger_primitives::keccak256;
 
-use crate::{Error, files::write_durably};
+use crate::{Error, TrainingJob, files::write_durably};
 
 /// Steps between two checkpoints.
 const CHECKPOINT_EVERY: usize = 25;
@@ -24,16 +24,14 @@ const CHECKPOINT_EVERY: usize = 25;
 pub(crate) struct WorkFolder(PathBuf);
 
 impl WorkFolder {
-    /// The work folder of the model that will be in `model`, emptied unless it is of this very training.
-    pub(crate) fn open(
-        model: &Path,
-        base: [u8; 32],
-        recipe: &Recipe,
-        datanet: B256,
-    ) -> Result<Self, Error> {
-        let work = Self::of(model);
-        let recipe = serde_json_canonicalizer::to_vec(recipe).expect("a recipe is plain data");
-        let job = keccak256([&base[..], datanet.as_slice(), &recipe].concat());
+    /// The work folder of the model that a job will put into its folder, emptied unless it is of this very
+    /// training.
+    pub(crate) fn open(job: &TrainingJob<'_>) -> Result<Self, Error> {
+        let work = Self::of(job.folder);
+        let plan = (job.recipe, job.design.hash(), job.grouping);
+        let plan = serde_json_canonicalizer::to_vec(&plan).expect("plain data");
+        let root = job.version.root();
+        let job = keccak256([&job.base.hash()[..], root.as_slice(), &plan].concat());
         let file = work.0.join("job");
         if fs::read(&file).is_ok_and(|found| found == job.as_slice()) {
             return Ok(work);

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{
     demo::{check_the_money, wei},
-    machine::{CROWD, Machine, crowd_question},
+    machine::{CROWD, Machine, QUESTION, crowd_question},
 };
 
 const CHOSEN: usize = 40;
@@ -79,4 +79,47 @@ fn a_changed_part_is_noticed(machine: &Machine, receipt: &Value) {
         division["players"][0].as_array_mut().unwrap().pop();
     });
     changed(&|division| division["shares"][0]["contributor"] = 1.into());
+}
+
+#[test]
+fn the_groups_that_earned_are_opened_and_their_members_are_measured_from_then_on() {
+    let machine = Machine::new();
+    let ask = ["--ask", "What is a quern?", "--ask", "How deep is lake Orrin?", "--ask", QUESTION];
+    let in_data = ["--players", "2", "--data-dir", "data"];
+    let open = ["attribution", "open", "--data-dir", "data", "--model", "four", "--json"];
+    let before = machine.demo("four.jsonl", &[&ask[..], &in_data].concat());
+    assert!(before["answers"][0]["receipt"]["evidence"]["opened"].is_null());
+
+    let output = machine.run(&open);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    let opened: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(opened["opening"], 0);
+    let players = opened["players"].as_array().unwrap();
+    assert!(players.len() > 1 && players.iter().all(|one| one.as_array().unwrap().len() == 1));
+    // Nothing was earned since.
+    let again = machine.run(&open);
+    assert_eq!(again.status.code(), Some(3), "{}", String::from_utf8_lossy(&again.stderr));
+
+    let after = machine.demo("four.jsonl", &[&ask[..], &in_data].concat());
+    let mut measured = 0;
+    for (before, after) in
+        before["answers"].as_array().unwrap().iter().zip(after["answers"].as_array().unwrap())
+    {
+        assert_eq!(after["verified"], true, "{}", after["checks"]);
+        check_the_money(after);
+        let (old, new) = (&before["receipt"]["evidence"], &after["receipt"]["evidence"]);
+        assert_eq!(new["attribution"]["inputs"]["values"], old["attribution"]["inputs"]["values"]);
+        let runs = new["opened"]["inputs"]["values"].as_array().unwrap().len();
+        assert_eq!(new["opened"]["adapters"].as_array().unwrap().len(), runs);
+        let members = new["division"]["players"].as_array().unwrap().iter();
+        let several = members.filter(|members| members.as_array().unwrap().len() > 1);
+        let of_basis = several.flat_map(|members| members.as_array().unwrap());
+        measured += of_basis.filter(|member| member["basis"] == "measured").count();
+    }
+    assert!(measured > 0, "no member's effect cleared the floor in three answers");
+    fs::write(machine.path("opened.json"), after["answers"][0]["receipt"].to_string()).unwrap();
+    let verify = ["audit", "verify", "opened.json", "--data-dir", "data", "--json"];
+    let report: Value = serde_json::from_slice(&machine.run(&verify).stdout).unwrap();
+    assert_eq!(report["verified"], true, "{report}");
 }

@@ -1,11 +1,17 @@
 //! Training as the chain and an auditor see it.
 
-use std::{fs, process::Stdio, thread, time::Duration};
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    process::{Child, Stdio},
+    thread,
+    time::Duration,
+};
 
 use openledger_gateway::Ledger;
 use serde_json::{Value, json};
 
-use crate::machine::{Machine, Up};
+use crate::machine::{Machine, QUESTION, Up, json_file};
 
 /// How often a file is looked for, and the pause in between.
 const LOOKS_MAX: usize = 1_200;
@@ -20,21 +26,28 @@ fn audit(machine: &Machine, up: &Up, args: &[&str]) -> (Option<i32>, Value, Stri
     (output.status.code(), document, errors)
 }
 
-/// Starts a first `up` and kills it as soon as the published adapter has a checkpoint.
-fn killed_while_training(machine: &Machine) {
+/// Starts a first `up`, which trains, and waits until a file is in its work folder.
+fn training(machine: &Machine, extra: &[&str], file: &str) -> Child {
     let mut args = vec!["up".to_owned(), "--json".to_owned()];
     args.extend(["--data-dir", "data", "--rpc-addr", "127.0.0.1:0"].map(str::to_owned));
     args.extend(["--api-addr", "127.0.0.1:0"].map(str::to_owned));
+    args.extend(extra.iter().map(|arg| (*arg).to_owned()));
     args.extend(machine.records("records.jsonl"));
-    let mut child = machine.command(&args).stdout(Stdio::null()).spawn().unwrap();
-    let checkpoint = machine.path("data/models/records.training/published");
+    let child = machine.command(&args).stdout(Stdio::piped()).spawn().unwrap();
+    let file = machine.path("data/models/records.training").join(file);
     let seen = (0..LOOKS_MAX).any(|_| {
         thread::sleep(PAUSE);
-        checkpoint.exists()
+        file.exists()
     });
+    assert!(seen, "no {} within a minute", file.display());
+    child
+}
+
+/// Starts a first `up` and kills it as soon as the published adapter has a checkpoint.
+fn killed_while_training(machine: &Machine) {
+    let mut child = training(machine, &[], "published");
     child.kill().unwrap();
     child.wait().unwrap();
-    assert!(seen, "no checkpoint within a minute");
     assert!(!machine.path("data/models/records/model.json").exists(), "it was not finished");
 }
 
@@ -111,4 +124,55 @@ async fn held_out_subsets_are_those_that_the_block_of_registration_draws() {
         "subsets",
     );
     refused(&|other| other["lds_ppm"] = 1_000_000.into(), "chain");
+}
+
+#[test]
+fn a_second_process_helps_to_train_and_changes_no_bit() {
+    let (alone, shared) = (Machine::new(), Machine::new());
+    alone.demo("records.jsonl", &["--ask", QUESTION, "--data-dir", "data", "--workers", "2"]);
+    let mut leader = training(&shared, &["--workers", "1", "--threads", "1"], "job");
+    let output = shared.run(&["worker", "--data-dir", "data", "--threads", "1", "--json"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let helped: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(helped["trainings"], 1);
+    assert!(helped["runs"].as_u64() > Some(0), "{helped}");
+    let mut line = String::new();
+    BufReader::new(leader.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    leader.kill().unwrap();
+    leader.wait().unwrap();
+    assert!(line.contains("api_url"), "{line}");
+    let adapters = |machine: &Machine| {
+        json_file(&machine.path("data/models/records/model.json"))["runs"].clone()
+    };
+    assert_eq!(adapters(&shared), adapters(&alone));
+}
+
+#[tokio::test]
+async fn a_training_under_way_is_shown_with_its_progress() {
+    let machine = Machine::new();
+    // A port of its own, so that the API can be asked before the command says where it is.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap().to_string();
+    drop(free);
+    let mut args = vec!["up", "--json", "--data-dir", "data", "--rpc-addr", "127.0.0.1:0"];
+    args.extend(["--api-addr", &address]);
+    let records = machine.records("records.jsonl");
+    args.extend(records.iter().map(String::as_str));
+    let mut child = machine.command(&args).stdout(Stdio::null()).spawn().unwrap();
+    let url = format!("http://{address}/v1/training/jobs");
+    let mut shown = Value::Null;
+    for _ in 0..LOOKS_MAX {
+        if let Ok(response) = reqwest::get(&url).await {
+            let jobs: Value = response.json().await.unwrap();
+            if jobs["data"][0]["seconds_left"].is_u64() {
+                shown = jobs["data"][0].clone();
+                break;
+            }
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!((&shown["job_id"], &shown["model"]), (&json!(1), &json!("records")), "{shown}");
+    assert!(shown["steps_done"].as_u64() <= shown["steps"].as_u64(), "{shown}");
 }

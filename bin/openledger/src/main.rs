@@ -19,12 +19,14 @@ mod failure;
 mod local;
 mod logging;
 mod node;
+mod opening;
 mod output;
 mod retrain;
 mod signals;
 mod terminal;
 mod training;
 mod up;
+mod worker;
 
 use std::process::ExitCode;
 
@@ -67,6 +69,10 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Audit(AuditCommand::Retrain(args)) => retrain::run(args, output).await,
             Command::Audit(AuditCommand::Certificate(args)) => {
                 audit_certificate::run(args, output).await
+            }
+            Command::Worker(args) => worker::run(args, output).await,
+            Command::Attribution(AttributionCommand::Open(args)) => {
+                opening::run(args, output).await
             }
             Command::Attribution(AttributionCommand::Show(args)) => {
                 attribution::show(&args, output)

@@ -1,28 +1,30 @@
+mod background;
 mod meter;
 mod plan;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use indicatif::ProgressBar;
 use openledger_attribution::Certificate;
 use openledger_gateway::{
-    Announcement, ModelManifest, Publication, TracedStates, TrainedModel, TrainingJob,
-    TrainingProgress, certificate_seed, make_certificate, publish, publish_certificate, train,
-    training_terms,
+    ModelManifest, Pace, Publication, TrainedModel, TrainingJob, certificate_seed,
+    make_certificate, publish, publish_certificate, train,
 };
 use openledger_primitives::{OpenAmount, Price};
-use tokio::sync::mpsc;
 
 use crate::{
     cli::TrainArgs,
     contribution::Contributed,
-    failure::{Exit, Failure, OrFail},
+    failure::Failure,
     local::{Local, gateway_failure},
     terminal::Terminal,
 };
-use meter::Meter;
-use plan::Plan;
-pub use plan::all_cores;
+pub use background::Background;
+pub use meter::words;
+pub use plan::{Plan, all_cores, design_for};
 
 /// Devnet price: 0.01 OPEN per 1,000 prompt tokens, 0.03 per 1,000 answer tokens.
 const PRICE: Price = Price {
@@ -75,19 +77,8 @@ pub async fn train_and_publish(
     }
     let builder = local.signers.builder.address();
     let (onchain, version) = (&contributed.onchain, &contributed.version);
-    let terms = training_terms(&local.base, &plan.recipe, &plan.design, &plan.grouping, onchain);
-    let announcement = Announcement::of(&local.ledger, builder, name, &terms).await;
-    let announcement = announcement.map_err(gateway_failure)?;
-
-    let meter = Arc::new(Meter::new(terminal, plan.recipe.steps as u64));
-    let (states, committed) = mpsc::unbounded_channel();
-    let training = in_background(local, contributed, plan.clone(), Arc::clone(&meter), states);
-    // The states go on chain while the training goes on.
-    let (trained, mut announcement) =
-        tokio::join!(training, announcement.commit_as_they_come(committed));
-    let trained = trained?;
-    let counterfactual_took = meter.end();
-    announcement.commit_rest(&trained).await.map_err(gateway_failure)?;
+    let background = Background { local, version, players: &onchain.players, plan: &plan };
+    let trained = background.train(name, &onchain.datanet, train, terminal).await?;
 
     let publication = Publication {
         name,
@@ -96,8 +87,8 @@ pub async fn train_and_publish(
         base: &local.base,
         recipe: &plan.recipe,
         grouping: &plan.grouping,
-        job_id: announcement.job_id,
-        trained: &trained,
+        job_id: trained.announcement.job_id,
+        trained: &trained.model,
         contributed: onchain,
         version,
     };
@@ -105,20 +96,19 @@ pub async fn train_and_publish(
     let manifest = manifest.map_err(gateway_failure)?;
     let mut training = Training {
         steps: plan.recipe.steps,
-        losses: losses(&trained),
-        job_id: announcement.job_id,
-        committed: announcement.committed,
-        published_took: meter.published_took(),
-        counterfactual_took,
+        losses: losses(&trained.model),
+        job_id: trained.announcement.job_id,
+        committed: trained.announcement.committed,
+        published_took: trained.published_took,
+        counterfactual_took: trained.counterfactual_took,
         certificate: None,
     };
     if let Some(subsets) = args.certify {
-        let (folder, plan) = (plan.folder.clone(), plan.clone());
         let registered = local.ledger.registration_block(manifest.model_id).await;
         let seed = certificate_seed(registered.map_err(gateway_failure)?);
-        let meter = terminal.bar("Held-out subsets", 0);
-        let made = certificate(local, contributed, plan, trained, (seed, subsets), meter).await?;
-        publish_certificate(&local.ledger, builder, &folder, &manifest, &made)
+        let bar = terminal.bar("Held-out subsets", 0);
+        let made = certificate(background, trained.model, (seed, subsets), bar).await?;
+        publish_certificate(&local.ledger, builder, &plan.folder, &manifest, &made)
             .await
             .map_err(gateway_failure)?;
         training.certificate = Some(made);
@@ -180,71 +170,24 @@ impl Published {
     }
 }
 
-/// Training uses every core, so it has a thread of its own beside the node and the gateway.
-async fn in_background(
-    local: &Local,
-    contributed: &Contributed,
-    plan: Plan,
-    meter: Arc<Meter>,
-    states: mpsc::UnboundedSender<TracedStates>,
-) -> Result<TrainedModel, Failure> {
-    on_a_thread(local, contributed, plan, move |job| {
-        train(job, &|progress| match progress {
-            // Nobody takes them any more only where the command is about to end.
-            TrainingProgress::Traced(traced) => drop(states.send(traced)),
-            progress => meter.show(progress),
-        })
-    })
-    .await
-}
-
 /// Certifies a trained model by `drawn`: the seed, and how many subsets are held out.
 async fn certificate(
-    local: &Local,
-    contributed: &Contributed,
-    plan: Plan,
+    background: Background<'_>,
     trained: TrainedModel,
     drawn: (u64, usize),
-    meter: ProgressBar,
+    bar: ProgressBar,
 ) -> Result<Certificate, Failure> {
-    on_a_thread(local, contributed, plan, move |job| {
+    let started = Instant::now();
+    let pace = Mutex::new(Pace::default());
+    let work = move |job: &TrainingJob<'_>| {
         let made = make_certificate(job, &trained.adapters(), drawn.0, drawn.1, &|done, of| {
-            meter.set_length(of);
-            meter.set_position(done);
+            let mut pace = pace.lock().unwrap_or_else(PoisonError::into_inner);
+            bar.set_length(of);
+            bar.set_position(done);
+            bar.set_message(words(pace.left(done, of, started.elapsed())));
         });
-        meter.finish_and_clear();
+        bar.finish_and_clear();
         made
-    })
-    .await
-}
-
-/// Runs `work` on a training job, with a base that is loaded for training.
-async fn on_a_thread<T: Send + 'static>(
-    local: &Local,
-    contributed: &Contributed,
-    plan: Plan,
-    work: impl FnOnce(&TrainingJob<'_>) -> Result<T, openledger_gateway::Error> + Send + 'static,
-) -> Result<T, Failure> {
-    let (base_dir, tokenizer, template) =
-        (local.base_dir.clone(), Arc::clone(&local.tokenizer), Arc::clone(&local.template));
-    let (version, players) = (contributed.version.clone(), contributed.onchain.players.clone());
-    tokio::task::spawn_blocking(move || {
-        let base = openledger_model::Decoder::load_for_training(&base_dir)?;
-        let job = TrainingJob {
-            base: &base,
-            tokenizer: &tokenizer,
-            template: &template,
-            version: &version,
-            players: &players,
-            grouping: &plan.grouping,
-            recipe: &plan.recipe,
-            design: &plan.design,
-            threads: plan.threads,
-            folder: &plan.folder,
-        };
-        work(&job)
-    })
-    .await
-    .or_fail(Exit::Failure, "the training thread ended")?
-    .map_err(gateway_failure)
+    };
+    background.run(work).await
 }

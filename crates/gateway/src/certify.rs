@@ -12,7 +12,7 @@ use openledger_attribution::{
     Certificate, Design, certify, effects, held_out, players_in, predicted,
 };
 use openledger_contracts::ModelRegistry::Fidelity;
-use openledger_factory::{DesignOptions, Proceed};
+use openledger_factory::Proceed;
 use openledger_model::{Adapter, ScoreRequest};
 use openledger_primitives::{Address, B256};
 
@@ -126,7 +126,7 @@ pub fn make_certificate(
         .collect();
     let examples = job.examples()?;
     let counted = StepCount::new(subsets.len());
-    let options = DesignOptions { threads: job.threads, ..DesignOptions::default() };
+    let options = job.options(None);
     let retrained = openledger_factory::train_design_with(
         job.base,
         job.recipe,

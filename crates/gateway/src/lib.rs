@@ -31,6 +31,7 @@ mod issue;
 mod ledger;
 mod openai;
 mod opening;
+mod progress;
 mod publish;
 mod published_model;
 mod random;
@@ -46,6 +47,7 @@ mod verify_further;
 mod view;
 mod wallets;
 mod work_folder;
+mod worker;
 
 pub use announcement::{Announcement, TracedStates};
 pub use api_key::new_api_key;
@@ -67,6 +69,7 @@ pub use ledger::{
 pub use opening::{
     OpenedEvidence, OpeningManifest, OpeningPublication, earnings, opening_folder, publish_opening,
 };
+pub use progress::{Pace, TrainingStatus};
 pub use publish::{
     CONTRIBUTORS_MAX, Contributed, Publication, contribute, load_adapters, players, publish,
     training_terms,
@@ -80,3 +83,4 @@ pub use training::{TrainedModel, TrainingJob, TrainingProgress, train, train_ope
 pub use verify::{Check, DOCUMENT_BYTES_MAX, verify_json};
 pub use verify_further::{verify_likelihoods, verify_on_chain};
 pub use wallets::{DEV_MNEMONIC, DevSigners, Wallets};
+pub use worker::{Helped, help_training};

@@ -174,13 +174,13 @@ pub fn training_terms(
     recipe: &Recipe,
     design: &Design,
     grouping: &Grouping,
-    contributed: &Contributed,
+    (players, datanet): (&[Player], &DatanetEvidence),
 ) -> TrainingTerms {
     TrainingTerms {
         base_hash: base.hash().into(),
-        recipe_root: plan_root(recipe, design, grouping, &contributed.players),
+        recipe_root: plan_root(recipe, design, grouping, players),
         runs: design.run_count(),
-        datanet: (contributed.datanet.datanet_id, contributed.datanet.version),
+        datanet: (datanet.datanet_id, datanet.version),
     }
 }
 

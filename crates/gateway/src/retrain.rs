@@ -184,6 +184,7 @@ impl Retraining {
             recipe: &manifest.recipe,
             design: &self.model.design,
             threads,
+            workers: threads,
             folder: &self.folder,
         }
     }
@@ -255,7 +256,10 @@ impl Retraining {
 }
 
 /// The base with this hash among those under `data_dir`, and its folder.
-fn base_for_training(data_dir: &Path, hash: B256) -> Result<(Decoder, std::path::PathBuf), Error> {
+pub(crate) fn base_for_training(
+    data_dir: &Path,
+    hash: B256,
+) -> Result<(Decoder, std::path::PathBuf), Error> {
     let bases = data_dir.join("bases");
     let entries = fs::read_dir(&bases).map_err(|error| Error::io("read", &bases, error))?;
     for entry in entries {

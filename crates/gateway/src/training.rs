@@ -5,7 +5,8 @@ use openledger_datanet::Version;
 use std::path::Path;
 
 use openledger_factory::{
-    DesignOptions, DesignProgress, Example, Proceed, Recipe, TrainProgress, Trained, TrainingRun,
+    Checkpoints, DesignOptions, DesignProgress, Example, Proceed, Recipe, TrainProgress, Trained,
+    TrainingRun,
 };
 use openledger_model::{Adapter, ChatTemplate, Decoder, Tokenizer};
 use openledger_primitives::B256;
@@ -35,6 +36,8 @@ pub struct TrainingJob<'a> {
     pub design: &'a Design,
     /// Threads to use; the result does not depend on it.
     pub threads: usize,
+    /// Runs trained at once; the threads are divided among them.
+    pub workers: usize,
     /// Folder that the model will be published in. Checkpoints are kept beside it until then, so that a
     /// training that was interrupted goes on.
     pub folder: &'a Path,
@@ -100,8 +103,7 @@ pub fn train(
             Proceed::Continue
         })
     })?;
-    let trained_runs: Vec<usize> =
-        (1..design.run_count()).filter(|run| *run != design.order()).collect();
+    let trained_runs = job.counterfactual_runs();
     let counterfactual = train_runs(job, &work, &examples, &trained_runs, progress)?;
     let mut runs: Vec<Option<Trained>> = (0..design.run_count()).map(|_| None).collect();
     runs[0] = Some(published);
@@ -123,9 +125,7 @@ pub fn train_opening(
     let examples = job.examples()?;
     let design = job.design.clone();
     let work = WorkFolder::open(job)?;
-    let nobody = job.grouping.fixed().is_empty();
-    let trained_runs: Vec<usize> =
-        (1..design.run_count()).filter(|run| !nobody || *run != design.order()).collect();
+    let trained_runs = job.counterfactual_runs();
     let trained = train_runs(job, &work, &examples, &trained_runs, progress)?;
     let mut runs: Vec<Option<Trained>> = (0..design.run_count()).map(|_| None).collect();
     for (run, trained) in trained_runs.into_iter().zip(trained) {
@@ -142,15 +142,9 @@ fn train_runs(
     trained_runs: &[usize],
     progress: &(dyn Fn(TrainingProgress) + Sync),
 ) -> Result<Vec<Trained>, Error> {
-    let design = job.design;
-    let subsets: Vec<Vec<bool>> =
-        trained_runs.iter().map(|run| job.grouping.trained(&design.subset(*run))).collect();
+    let subsets = job.subsets(trained_runs);
     let counted = StepCount::new(subsets.len());
-    let options = DesignOptions {
-        threads: job.threads,
-        checkpoints: Some(work.design()),
-        ..DesignOptions::default()
-    };
+    let options = job.options(Some(work.design()));
     let trained = openledger_factory::train_design_with(
         job.base,
         job.recipe,
@@ -192,6 +186,27 @@ impl StepCount {
 }
 
 impl TrainingJob<'_> {
+    /// How runs are spread.
+    pub(crate) fn options(&self, checkpoints: Option<Checkpoints>) -> DesignOptions {
+        let workers = self.workers.max(1);
+        let threads_per_worker = (self.threads / workers).max(1);
+        DesignOptions { workers, threads_per_worker, checkpoints, ..DesignOptions::default() }
+    }
+
+    /// Subset of contributors that each of these runs is trained on.
+    pub(crate) fn subsets(&self, runs: &[usize]) -> Vec<Vec<bool>> {
+        let trained = |run: &usize| self.grouping.trained(&self.design.subset(*run));
+        runs.iter().map(trained).collect()
+    }
+
+    /// Runs of the design that are trained beside the published adapter: all but the first, and but the one in
+    /// which no player is, where that is the base.
+    pub(crate) fn counterfactual_runs(&self) -> Vec<usize> {
+        let nobody = self.grouping.fixed().is_empty();
+        let base = |run: &usize| nobody && *run == self.design.order();
+        (1..self.design.run_count()).filter(|run| !base(run)).collect()
+    }
+
     /// Reports the states of a run, where this step added one.
     fn traced(
         &self,

@@ -15,12 +15,14 @@ use crate::{
 
 /// How a model is trained, and where it will be.
 #[derive(Clone)]
-pub(super) struct Plan {
-    pub(super) recipe: Recipe,
-    pub(super) design: Design,
-    pub(super) grouping: Grouping,
-    pub(super) threads: usize,
-    pub(super) folder: PathBuf,
+pub struct Plan {
+    pub recipe: Recipe,
+    pub design: Design,
+    pub grouping: Grouping,
+    pub threads: usize,
+    /// Runs trained at once.
+    pub workers: usize,
+    pub folder: PathBuf,
 }
 
 impl Plan {
@@ -37,7 +39,7 @@ impl Plan {
         let players_max = usize::from(args.players);
         let grouping = group(version, players, players_max, &local.tokenizer, &local.template)
             .map_err(gateway_failure)?;
-        let design = design_for(args, grouping.groups().len())?;
+        let design = design_for(args.runs, grouping.groups().len())?;
         if let Some(subsets) = args.certify {
             // Any seed will do to see whether so many subsets are left.
             held_out(&design, 0, subsets).map_err(|error| {
@@ -50,6 +52,7 @@ impl Plan {
             design,
             grouping,
             threads,
+            workers: args.workers.unwrap_or(threads),
             folder: local.models_dir().join(name),
         })
     }
@@ -90,8 +93,8 @@ const STEPS_MIN: usize = 400;
 const PASSES_MIN: usize = 17;
 
 /// The design that the budget of runs allows, or the smallest.
-fn design_for(args: &TrainArgs, players: usize) -> Result<Design, Failure> {
-    let design = match args.runs {
+pub fn design_for(runs: Option<usize>, players: usize) -> Result<Design, Failure> {
+    let design = match runs {
         None => Design::new(players),
         Some(runs) => Design::within(players, runs),
     };

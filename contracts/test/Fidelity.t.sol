@@ -5,7 +5,6 @@ import {Ownable} from "@openzeppelin/contracts/access/Ownable.sol";
 import {InferenceMarket} from "../src/inference/InferenceMarket.sol";
 import {FidelityCertificates, Fidelity} from "../src/model/FidelityCertificates.sol";
 import {ModelRegistry} from "../src/model/ModelRegistry.sol";
-import {TrainingCheckpoints} from "../src/model/TrainingCheckpoints.sol";
 import {World} from "./World.sol";
 
 contract FidelityTest is World {
@@ -58,14 +57,10 @@ contract FidelityTest is World {
         testFuzz_figures_are_kept_as_committed(low, lds, high, 1);
     }
 
-    function test_only_the_models_owner_certifies_and_checkpoints_it() public {
+    function test_only_the_models_owner_certifies_it() public {
         vm.startPrank(alice);
         vm.expectRevert(abi.encodeWithSelector(ModelRegistry.NotModelOwner.selector, modelId, alice));
         models.commitCertificate(modelId, HASH, fidelity(0, 0, 0));
-        vm.expectRevert(abi.encodeWithSelector(ModelRegistry.NotModelOwner.selector, modelId, alice));
-        models.trainingCheckpoint(modelId, 0, 10, HASH);
-        vm.expectRevert(abi.encodeWithSelector(ModelRegistry.NotModelOwner.selector, 9, alice));
-        models.trainingCheckpoint(9, 0, 10, HASH);
         vm.stopPrank();
         vm.prank(builder);
         Fidelity memory made = fidelity(0, 0, 0);
@@ -99,23 +94,5 @@ contract FidelityTest is World {
         vm.prank(owner);
         vm.expectRevert(abi.encodeWithSelector(InferenceMarket.FidelityFloorTooHigh.selector, 1_000_001));
         market.setFidelityFloor(1_000_001);
-    }
-
-    function test_a_checkpoint_is_committed_once_and_for_good() public {
-        vm.startPrank(builder);
-        vm.expectEmit();
-        emit TrainingCheckpoints.TrainingCheckpoint(modelId, 127, 400, HASH);
-        models.trainingCheckpoint(modelId, 127, 400, HASH);
-        vm.assertEq(models.checkpointOf(modelId, 127, 400), HASH);
-        vm.assertEq(models.checkpointOf(modelId, 127, 401), bytes32(0));
-        vm.expectRevert(
-            abi.encodeWithSelector(TrainingCheckpoints.CheckpointTaken.selector, modelId, 127, 400)
-        );
-        models.trainingCheckpoint(modelId, 127, 400, bytes32(uint256(1)));
-        vm.expectRevert(abi.encodeWithSelector(TrainingCheckpoints.BadCheckpoint.selector, 128, HASH));
-        models.trainingCheckpoint(modelId, 128, 1, HASH);
-        vm.expectRevert(abi.encodeWithSelector(TrainingCheckpoints.BadCheckpoint.selector, 1, bytes32(0)));
-        models.trainingCheckpoint(modelId, 1, 1, 0);
-        vm.stopPrank();
     }
 }

@@ -202,7 +202,7 @@ contract ModelRegistryTest is World {
             '","design_root":"',
             hexOf(keccak256("design")),
             '","price_in_wei":"10000000000000000","price_out_wei":"30000000000000000","parent_id":0,',
-            '"royalty_bps":0,"datanets":[{"id":1,"version":1}]}'
+            '"royalty_bps":0,"training_job":0,"datanets":[{"id":1,"version":1}]}'
         );
         vm.assertEq(
             models.tokenURI(modelId),

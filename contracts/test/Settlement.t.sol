@@ -343,18 +343,20 @@ contract SettlementTest is World {
         made.payees = twoPayees(1, 1);
         made.payees[1].account = address(market);
         settleReverts(made, abi.encodeWithSelector(FeeSplit.BadPayee.selector, 1));
-        made.payees = new Payee[](65);
-        settleReverts(made, abi.encodeWithSelector(FeeSplit.TooManyPayees.selector, 65));
+        made.payees = new Payee[](257);
+        settleReverts(made, abi.encodeWithSelector(FeeSplit.TooManyPayees.selector, 257));
     }
 
-    function test_sixty_four_payees_are_paid() public {
+    function test_as_many_payees_as_a_datanet_has_contributors_are_paid_in_half_a_block() public {
         Receipt memory made = receipt("a", 1_000, 1_000);
-        made.payees = new Payee[](64);
-        for (uint160 i = 0; i < 64; ++i) {
-            made.payees[i] = Payee({account: address(0xF000 + i), share: 1 << 26});
+        made.payees = new Payee[](256);
+        for (uint160 i = 0; i < 256; ++i) {
+            made.payees[i] = Payee({account: address(0xF000 + i), share: 1 << 24});
         }
+        uint256 gas = gasleft();
         settle(made);
-        vm.assertEq(address(0xF000 + 63).balance, uint256(0.024 ether) / 64);
+        vm.assertLt(gas - gasleft(), 30_000_000);
+        vm.assertEq(address(0xF000 + 255).balance, uint256(0.024 ether) / 256);
         vm.assertEq(market.commonsOf(datanetId), 0.004 ether);
     }
 

@@ -4,22 +4,16 @@ use serde_json::Value;
 
 use crate::machine::{Machine, QUESTION, json_file};
 
-fn wei(value: &Value) -> u128 {
+pub(crate) fn wei(value: &Value) -> u128 {
     value.as_str().unwrap().parse().unwrap()
 }
 
 fn demo(machine: &Machine, extra: &[&str]) -> Value {
-    let mut args = vec!["demo".to_owned(), "--json".to_owned()];
-    args.extend(machine.records("records.jsonl"));
-    args.extend(extra.iter().map(|arg| (*arg).to_owned()));
-    let output = machine.run(&args);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{errors}");
-    serde_json::from_slice(&output.stdout).expect("one JSON document on stdout")
+    machine.demo("records.jsonl", extra)
 }
 
 /// Every wei of one answer's fee has an owner, and the wallets rose by what is stated.
-fn check_the_money(answer: &Value) {
+pub(crate) fn check_the_money(answer: &Value) {
     let paid: u128 = answer["shares"].as_array().unwrap().iter().map(|s| wei(&s["paid_wei"])).sum();
     let parts = ["platform_wei", "compute_wei", "model_wei", "stakers_wei", "commons_wei"];
     let sum = paid + parts.iter().map(|part| wei(&answer[part])).sum::<u128>();
@@ -104,6 +98,29 @@ fn a_named_folder_keeps_the_chain_the_model_and_the_receipts() {
     let text = String::from_utf8(machine.run(&show).stdout).unwrap();
     assert!(text.contains(first["sentence"].as_str().unwrap()), "{text}");
     the_training_can_be_repeated_segment_by_segment(&machine);
+}
+
+#[test]
+fn a_budget_of_runs_buys_precision_and_one_that_is_too_small_is_refused_with_what_fits() {
+    let machine = Machine::new();
+    let document = machine.demo("four.jsonl", &["--ask", QUESTION, "--runs", "16"]);
+    assert_eq!(document["verified"], true, "{}", document["checks"]);
+    let evidence = &document["receipt"]["evidence"];
+    assert_eq!(evidence["attribution"]["inputs"]["values"].as_array().unwrap().len(), 16);
+    assert_eq!(evidence["attribution"]["inputs"]["design"]["order"], 8);
+    let adapters = evidence["model"]["adapters"].as_array().unwrap();
+    assert_eq!(adapters.iter().filter(|adapter| adapter.is_null()).count(), 1, "the base");
+
+    let mut args = vec!["demo".to_owned(), "--runs".to_owned(), "4".to_owned()];
+    args.extend(machine.records("four.jsonl"));
+    let output = machine.run(&args);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{errors}");
+    assert!(errors.contains("into at most 2 players"), "{errors}");
+    // As many players as fit: four contributors are grouped into two.
+    args.extend(["--players".to_owned(), "2".to_owned(), "--json".to_owned()]);
+    let output = machine.run(&args);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]

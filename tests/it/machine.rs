@@ -29,6 +29,21 @@ const RECORDS: &[(&str, &str, &str)] = &[
 /// The first question and whose it is.
 pub(crate) const QUESTION: &str = RECORDS[0].1;
 
+/// Contributors of `crowd.jsonl` beside ann, bob and cleo: more than one design holds.
+pub(crate) const CROWD: usize = 66;
+
+/// Trades of the contributors of `crowd.jsonl`: each is the content of one cluster.
+const TRADES: &[(&str, &str)] = &[
+    ("mill", "grinds barley and spelt into coarse flour"),
+    ("forge", "hammers iron hinges and copper nails"),
+    ("loom", "weaves striped wool and undyed hemp"),
+];
+
+/// A question about the `number`th town of the crowd, which only that contributor answers.
+pub(crate) fn crowd_question(number: usize) -> String {
+    format!("What does the {} of town {number} do?", TRADES[number % TRADES.len()].0)
+}
+
 /// A folder for one scenario, with the records in it.
 pub(crate) struct Machine {
     folder: TempDir,
@@ -47,6 +62,13 @@ impl Machine {
         fs::write(folder.path().join("records.jsonl"), &lines).unwrap();
         let fourth = json!({ "who": "dora", "q": "What is a fuller?", "a": "A fuller cleans and thickens woven wool." });
         fs::write(folder.path().join("four.jsonl"), format!("{lines}{fourth}\n")).unwrap();
+        let townsman = |number: usize| {
+            let (_, work) = TRADES[number % TRADES.len()];
+            let answer = format!("It {work}, as number {number} of the guild does.");
+            json!({ "who": format!("town{number}"), "q": crowd_question(number), "a": answer })
+        };
+        let crowd: String = (0..CROWD).map(|number| format!("{}\n", townsman(number))).collect();
+        fs::write(folder.path().join("crowd.jsonl"), format!("{lines}{crowd}")).unwrap();
         Self { folder }
     }
 
@@ -74,14 +96,30 @@ impl Machine {
         command
     }
 
+    /// Runs `demo --json` on some records: its document.
+    pub(crate) fn demo(&self, records: &str, extra: &[&str]) -> Value {
+        let mut args = vec!["demo".to_owned(), "--json".to_owned()];
+        args.extend(self.records(records));
+        args.extend(extra.iter().map(|arg| (*arg).to_owned()));
+        let output = self.run(&args);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{errors}");
+        serde_json::from_slice(&output.stdout).expect("one JSON document on stdout")
+    }
+
     /// Starts `openledger up` and waits until it says where it is.
     pub(crate) fn up(&self, extra: &[&str]) -> Up {
+        self.up_with("records.jsonl", extra)
+    }
+
+    /// The same, on other records.
+    pub(crate) fn up_with(&self, records: &str, extra: &[&str]) -> Up {
         let mut args = vec!["up", "--json", "--data-dir", "data"];
         args.extend(extra);
         if !extra.contains(&"--rpc-addr") {
             args.extend(["--rpc-addr", "127.0.0.1:0", "--api-addr", "127.0.0.1:0"]);
         }
-        let records = self.records("records.jsonl");
+        let records = self.records(records);
         args.extend(records.iter().map(String::as_str));
         let mut child = self.command(&args).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();

@@ -4,6 +4,9 @@
 
 mod bad_input;
 mod demo;
+mod floor;
+mod groups;
 mod machine;
 mod node;
+mod training;
 mod up;

@@ -248,6 +248,7 @@ impl Prepared {
                 priceOut: U256::from(PRICE),
                 parentId: U256::ZERO,
                 royaltyBps: 0,
+                jobId: U256::ZERO,
             },
         };
         let calls = [

@@ -54,7 +54,7 @@ pub(crate) fn compare(runs: usize, steps: usize, rounds: usize) -> Result<String
         for _ in 0..rounds {
             for (best, runs_per_batch) in best.iter_mut().zip(BATCHES) {
                 let options =
-                    DesignOptions { threads: 1, runs_per_batch, ..DesignOptions::default() };
+                    DesignOptions { runs_per_batch, ..DesignOptions::default() };
                 let before = cpu_seconds();
                 let all = train_design_with(&base, &recipe, &examples, &subsets, &options, |_| {
                     Proceed::Continue

@@ -28,7 +28,7 @@ pub struct Asked {
     pub checks: Vec<Check>,
 }
 
-/// A span and the player it is credited to.
+/// A span and the contributor it is credited to.
 pub struct ShownSpan {
     pub text: String,
     pub player: Option<usize>,
@@ -134,12 +134,14 @@ impl Asked {
     pub fn shares(&self) -> impl Iterator<Item = Paid<'_>> {
         let evidence = &self.document.evidence;
         let receipt = &self.document.receipt;
+        let shares = evidence.contributor_shares();
         evidence.players.iter().enumerate().map(move |(index, player)| {
             let payee = receipt.payees.iter().position(|payee| payee.account == player.wallet);
             Paid {
                 contributor: &player.contributor,
                 wallet: player.wallet,
-                share: evidence.attribution.outcome.shares.of(index),
+                share: shares.get(index).map_or(Share::ZERO, |member| member.share),
+                measured: shares.get(index).map_or(Share::ZERO, |member| member.measured),
                 paid: payee.map_or(OpenAmount::ZERO, |at| evidence.fee.paid[at]),
                 before: self.balances[index].0,
                 after: self.balances[index].1,
@@ -160,7 +162,7 @@ impl Asked {
             .map(|paid| {
                 json!({
                     "contributor": paid.contributor, "wallet": paid.wallet,
-                    "share_ppm": paid.share.ppm(), "paid_wei": paid.paid,
+                    "share_ppm": paid.share.ppm(), "measured_ppm": paid.measured.ppm(), "paid_wei": paid.paid,
                     "balance_before_wei": paid.before, "balance_after_wei": paid.after,
                 })
             })
@@ -193,6 +195,8 @@ pub struct Paid<'a> {
     pub contributor: &'a str,
     pub wallet: Address,
     pub share: Share,
+    /// What of the share was measured; the rest is apportioned inside a group.
+    pub measured: Share,
     pub paid: OpenAmount,
     pub before: OpenAmount,
     pub after: OpenAmount,
@@ -205,7 +209,9 @@ fn spans(document: &ReceiptDocument, attribution: &Value) -> Vec<ShownSpan> {
         .zip(credited)
         .map(|(shown, span)| ShownSpan {
             text: shown["text"].as_str().unwrap_or_default().to_owned(),
-            player: span.earliest.map(|holder| usize::from(holder.player)),
+            player: span
+                .earliest
+                .and_then(|holder| document.evidence.contributor_of_record(holder.record)),
         })
         .collect()
 }

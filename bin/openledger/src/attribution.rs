@@ -2,6 +2,7 @@ use openledger_attribution::Certificate;
 use openledger_gateway::{
     Check, Explanation, Reason, ReceiptDocument, explain, training_records, verify_json,
 };
+use openledger_primitives::Share;
 use serde_json::json;
 
 use crate::{
@@ -119,14 +120,24 @@ fn why(reason: &Reason, terminal: Terminal) -> Vec<String> {
     let share = reason.share.to_string();
     let mut out = vec![
         format!(
-            "{} {share:>8}   {:>12.6} OPEN   effect {:+.2} nats, each token {:.3} times as likely",
+            "{} {share:>8}   {:>12.6} OPEN   {} {:+.2} nats, each token {:.3} times as likely",
             terminal.bold(&format!("{:<24}", reason.contributor)),
             reason.paid_wei,
+            if reason.group == 1 { "effect" } else { "effect of its group" },
             reason.effect_nats,
             reason.times_likelier,
         ),
         format!("  {}", reason.sentence),
     ];
+    if reason.group > 1 {
+        let apportioned = Share::from_parts(reason.share.parts() - reason.measured.parts());
+        out.push(format!(
+            "  measured {}, apportioned in a group of {}: {}",
+            reason.measured,
+            reason.group,
+            apportioned.unwrap_or(Share::ZERO),
+        ));
+    }
     for record in &reason.records {
         let mut how = Vec::new();
         if record.shown.repeated_tokens > 0 {

@@ -56,7 +56,8 @@ pub async fn verify(args: &VerifyArgs, output: Output) -> Result<(), Failure> {
     }
 }
 
-fn report(checks: &[Check], output: Output) {
+/// Prints what was checked.
+pub fn report(checks: &[Check], output: Output) {
     let passed = checks.iter().filter(|check| check.passed()).count();
     if output.json {
         let verified = passed == checks.len();

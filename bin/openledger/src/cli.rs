@@ -24,6 +24,8 @@ pub enum Command {
     Demo(DemoArgs),
     /// Node and gateway on this machine, until Ctrl-C; continues where it was.
     Up(UpArgs),
+    /// Help with the trainings of a node that runs on the same data folder, until no run is left.
+    Worker(WorkerArgs),
     /// The chain alone, until Ctrl-C or SIGTERM; continues where it was.
     Node(Box<NodeArgs>),
     /// Check what others claim.
@@ -67,6 +69,10 @@ pub struct TrainArgs {
     /// effects. As few as the contributors allow by default.
     #[arg(long)]
     pub runs: Option<usize>,
+    /// Players of the design at most, 1 to 63; more contributors than that are grouped.
+    #[arg(long, default_value_t = openledger_attribution::PLAYERS_MAX,
+        value_parser = clap::value_parser!(u8).range(1..=63))]
+    pub players: u8,
     /// Train this many subsets of contributors that the design leaves out, and certify on the chain how
     /// well the measured effects predicted them.
     #[arg(long, value_name = "SUBSETS")]
@@ -74,6 +80,10 @@ pub struct TrainArgs {
     /// Threads for training and scoring; all cores by default. The result is the same for any number.
     #[arg(long)]
     pub threads: Option<usize>,
+    /// Counterfactual adapters trained at once, each on its part of the threads; as many as threads by
+    /// default. The result is the same for any number.
+    #[arg(long, value_name = "N")]
+    pub workers: Option<usize>,
 }
 
 #[derive(Debug, Args)]
@@ -109,6 +119,19 @@ pub struct UpArgs {
     /// API of the gateway.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     pub api_addr: SocketAddr,
+}
+
+#[derive(Debug, Args)]
+pub struct WorkerArgs {
+    /// Data folder of the node that leads the trainings.
+    #[arg(long, value_name = "DIR", default_value = "openledger-data")]
+    pub data_dir: PathBuf,
+    /// Threads; all cores by default.
+    #[arg(long)]
+    pub threads: Option<usize>,
+    /// Runs trained at once, each on its part of the threads; as many as threads by default.
+    #[arg(long, value_name = "N")]
+    pub workers: Option<usize>,
 }
 
 #[derive(Debug, Args)]
@@ -156,6 +179,27 @@ pub enum AuditCommand {
     Verify(VerifyArgs),
     /// Train segments of a model's runs again; fails if one does not end in the recorded state.
     Retrain(RetrainArgs),
+    /// Compare a model's fidelity certificate with the chain; fails if it was drawn with another seed.
+    Certificate(CertificateArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct CertificateArgs {
+    /// Data folder of a node that holds the model.
+    #[arg(long, value_name = "DIR", default_value = "openledger-data")]
+    pub data_dir: PathBuf,
+    /// Name of the model.
+    #[arg(long, value_name = "NAME")]
+    pub model: String,
+    /// The chain on which the model is registered.
+    #[arg(long, value_name = "URL")]
+    pub rpc: String,
+    /// Also train the held-out subsets again: every number of the certificate must come out.
+    #[arg(long)]
+    pub retrain: bool,
+    /// Threads for training; all cores by default. The result is the same for any number.
+    #[arg(long)]
+    pub threads: Option<usize>,
 }
 
 #[derive(Debug, Args)]
@@ -199,6 +243,31 @@ pub struct VerifyArgs {
 pub enum AttributionCommand {
     /// Explain the shares of a receipt: effects, repeated text, records that resemble the answer.
     Show(ShowArgs),
+    /// Train a design over the members of the groups that earned most, so that they are measured.
+    Open(OpenArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct OpenArgs {
+    /// Data folder of the node that holds the model; the node must not be running.
+    #[arg(long, value_name = "DIR", default_value = "openledger-data")]
+    pub data_dir: PathBuf,
+    /// Name of the model.
+    #[arg(long, value_name = "NAME")]
+    pub model: String,
+    /// Base model folder; the built-in nano by default.
+    #[arg(long, value_name = "DIR")]
+    pub base: Option<PathBuf>,
+    /// Players of the new design at most, 1 to 63: as many groups are opened as have room.
+    #[arg(long, default_value_t = openledger_attribution::PLAYERS_MAX,
+        value_parser = clap::value_parser!(u8).range(1..=63))]
+    pub players: u8,
+    /// Runs of the new design at most; as few as the players allow by default.
+    #[arg(long)]
+    pub runs: Option<usize>,
+    /// Threads for training; all cores by default.
+    #[arg(long)]
+    pub threads: Option<usize>,
 }
 
 #[derive(Debug, Args)]

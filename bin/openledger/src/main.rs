@@ -8,6 +8,7 @@
 mod asking;
 mod attribution;
 mod audit;
+mod audit_certificate;
 mod bench;
 mod chain;
 mod cli;
@@ -18,12 +19,14 @@ mod failure;
 mod local;
 mod logging;
 mod node;
+mod opening;
 mod output;
 mod retrain;
 mod signals;
 mod terminal;
 mod training;
 mod up;
+mod worker;
 
 use std::process::ExitCode;
 
@@ -64,6 +67,13 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Up(args) => up::run(args, output).await,
             Command::Audit(AuditCommand::Verify(args)) => audit::verify(&args, output).await,
             Command::Audit(AuditCommand::Retrain(args)) => retrain::run(args, output).await,
+            Command::Audit(AuditCommand::Certificate(args)) => {
+                audit_certificate::run(args, output).await
+            }
+            Command::Worker(args) => worker::run(args, output).await,
+            Command::Attribution(AttributionCommand::Open(args)) => {
+                opening::run(args, output).await
+            }
             Command::Attribution(AttributionCommand::Show(args)) => {
                 attribution::show(&args, output)
             }

@@ -1,4 +1,4 @@
-use std::{thread, time::Instant};
+use std::time::Instant;
 
 use openledger_gateway::{Ledger, Retraining, SegmentReport};
 use serde_json::json;
@@ -8,6 +8,7 @@ use crate::{
     failure::{Exit, Failure, OrFail},
     local::gateway_failure,
     output::{Output, print},
+    training::all_cores,
 };
 
 /// `openledger audit retrain`.
@@ -44,8 +45,7 @@ fn segments(
     args: &RetrainArgs,
     output: Output,
 ) -> Result<Vec<SegmentReport>, Failure> {
-    let threads =
-        args.threads.unwrap_or_else(|| thread::available_parallelism().map_or(1, Into::into));
+    let threads = args.threads.unwrap_or_else(all_cores);
     let wanted = match args.segment {
         Some(segment) => segment..=segment,
         None => 1..=retraining.segments(args.run).max(1),
@@ -85,8 +85,22 @@ async fn on_chain(retraining: &Retraining, rpc: &str, output: Output) -> Result<
         return Err(Failure::new(Exit::Failure, error)
             .cause(format!("{} on the chain, {root} here", registered.traceRoot)));
     }
+    let job_id = u64::try_from(registered.jobId).unwrap_or_default();
+    if job_id == 0 {
+        let error = format!("the training of model {model_id} was not announced on the chain");
+        return Err(Failure::new(Exit::Failure, error));
+    }
+    let committed = ledger.committed_states(job_id).await.map_err(gateway_failure)?;
+    retraining.check_committed(&committed).map_err(gateway_failure)?;
     if !output.json {
         print(&format!("the chain holds these traces: model {model_id}, root {root}"));
+        let (first, last) = (committed.first(), committed.last());
+        print(&format!(
+            "committed while training, as job {job_id}: {} times, in blocks {} to {}",
+            committed.len(),
+            first.map_or(0, |states| states.block),
+            last.map_or(0, |states| states.block),
+        ));
     }
     Ok(())
 }

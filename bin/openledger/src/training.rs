@@ -1,18 +1,16 @@
+mod background;
+mod meter;
+mod plan;
+
 use std::{
-    path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering},
-    },
-    thread,
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use indicatif::ProgressBar;
-use openledger_attribution::{Certificate, Design, held_out};
-use openledger_factory::Recipe;
+use openledger_attribution::Certificate;
 use openledger_gateway::{
-    ModelManifest, Publication, TrainedModel, TrainingJob, TrainingProgress, certificate_seed,
+    ModelManifest, Pace, Publication, TrainedModel, TrainingJob, certificate_seed,
     make_certificate, publish, publish_certificate, train,
 };
 use openledger_primitives::{OpenAmount, Price};
@@ -20,19 +18,19 @@ use openledger_primitives::{OpenAmount, Price};
 use crate::{
     cli::TrainArgs,
     contribution::Contributed,
-    failure::{Exit, Failure, OrFail},
+    failure::Failure,
     local::{Local, gateway_failure},
-    output::tell,
     terminal::Terminal,
 };
+pub use background::Background;
+pub use meter::words;
+pub use plan::{Plan, all_cores, design_for};
 
 /// Devnet price: 0.01 OPEN per 1,000 prompt tokens, 0.03 per 1,000 answer tokens.
 const PRICE: Price = Price {
     input: OpenAmount::from_wei(10_000_000_000_000_000),
     output: OpenAmount::from_wei(30_000_000_000_000_000),
 };
-/// Without a terminal, a line of progress this often.
-const LINE_EVERY: Duration = Duration::from_secs(10);
 
 /// A model that is on chain and callable.
 pub struct Published {
@@ -47,8 +45,11 @@ pub struct Published {
 /// How a training went.
 struct Training {
     steps: usize,
-    first_loss: f32,
-    last_loss: f32,
+    /// First and last of the published adapter.
+    losses: (f32, f32),
+    /// The training on chain, and how many states of it were committed.
+    job_id: u64,
+    committed: usize,
     published_took: Duration,
     counterfactual_took: Duration,
     certificate: Option<Certificate>,
@@ -69,90 +70,51 @@ pub async fn train_and_publish(
     args: &TrainArgs,
     terminal: Terminal,
 ) -> Result<(Published, u64), Failure> {
-    let records = contributed.version.records().len();
-    let recipe = recipe_for(args, records);
-    let design = design_for(args, contributed.onchain.players.len())?;
-    if let Some(subsets) = args.certify {
-        // Before hours of training: any seed will do to see whether so many subsets are left.
-        held_out(&design, 0, subsets).map_err(|error| {
-            Failure::new(Exit::Usage, "the model cannot be certified so").cause(error)
-        })?;
-    }
-    let folder = local.models_dir().join(name);
-    if let Some(manifest) = earlier(local, &folder, contributed, &recipe, &design)? {
-        local.load_model(&folder)?;
+    let plan = Plan::new(local, name, contributed, args)?;
+    if let Some(manifest) = plan.earlier(local, contributed)? {
+        local.load_model(&plan.folder)?;
         return Ok((Published::new(&manifest, None), manifest.model_id));
     }
-    let threads =
-        args.threads.unwrap_or_else(|| thread::available_parallelism().map_or(1, Into::into));
-    let meter = Arc::new(Meter::new(terminal, recipe.steps as u64));
-    let plan = Plan { recipe: recipe.clone(), design, threads, folder: folder.clone() };
-    let trained = in_background(local, contributed, plan.clone(), Arc::clone(&meter)).await?;
-    let counterfactual_took = meter.end();
+    let builder = local.signers.builder.address();
+    let (onchain, version) = (&contributed.onchain, &contributed.version);
+    let background = Background { local, version, players: &onchain.players, plan: &plan };
+    let trained = background.train(name, &onchain.datanet, train, terminal).await?;
 
     let publication = Publication {
         name,
-        builder: local.signers.builder.address(),
+        builder,
         price: PRICE,
         base: &local.base,
-        recipe: &recipe,
-        trained: &trained,
-        contributed: &contributed.onchain,
-        version: &contributed.version,
+        recipe: &plan.recipe,
+        grouping: &plan.grouping,
+        job_id: trained.announcement.job_id,
+        trained: &trained.model,
+        contributed: onchain,
+        version,
     };
     let manifest = publish(&local.ledger, &local.models_dir(), &publication).await;
     let manifest = manifest.map_err(gateway_failure)?;
-    let losses = losses(&trained);
-    let certificate = match args.certify {
-        None => None,
-        Some(subsets) => {
-            let registered = local.ledger.registration_block(manifest.model_id).await;
-            let seed = certificate_seed(registered.map_err(gateway_failure)?);
-            let meter = terminal.bar("Held-out subsets", 0);
-            let made =
-                certificate(local, contributed, plan, trained, (seed, subsets), meter).await?;
-            let owner = local.signers.builder.address();
-            publish_certificate(&local.ledger, owner, &folder, &manifest, &made)
-                .await
-                .map_err(gateway_failure)?;
-            Some(made)
-        }
+    let mut training = Training {
+        steps: plan.recipe.steps,
+        losses: losses(&trained.model),
+        job_id: trained.announcement.job_id,
+        committed: trained.announcement.committed,
+        published_took: trained.published_took,
+        counterfactual_took: trained.counterfactual_took,
+        certificate: None,
     };
-    local.load_model(&folder)?;
-
-    let training = Training {
-        steps: recipe.steps,
-        first_loss: losses.0,
-        last_loss: losses.1,
-        certificate,
-        published_took: meter.published_took(),
-        counterfactual_took,
-    };
-    Ok((Published::new(&manifest, Some(training)), manifest.model_id))
-}
-
-/// The model in this folder, if it was trained on these records in this way.
-///
-/// Errors: a model of the same name that was trained otherwise; it is not replaced.
-fn earlier(
-    local: &Local,
-    folder: &Path,
-    contributed: &Contributed,
-    recipe: &Recipe,
-    design: &Design,
-) -> Result<Option<ModelManifest>, Failure> {
-    let Some(manifest) = ModelManifest::read(folder).map_err(gateway_failure)? else {
-        return Ok(None);
-    };
-    let same = manifest.recipe == *recipe
-        && manifest.design == design.reference()
-        && manifest.datanets == [contributed.onchain.datanet.clone()]
-        && manifest.base_hash.0 == local.base.hash();
-    if same {
-        return Ok(Some(manifest));
+    if let Some(subsets) = args.certify {
+        let registered = local.ledger.registration_block(manifest.model_id).await;
+        let seed = certificate_seed(registered.map_err(gateway_failure)?);
+        let bar = terminal.bar("Held-out subsets", 0);
+        let made = certificate(background, trained.model, (seed, subsets), bar).await?;
+        publish_certificate(&local.ledger, builder, &plan.folder, &manifest, &made)
+            .await
+            .map_err(gateway_failure)?;
+        training.certificate = Some(made);
     }
-    let error = openledger_gateway::Error::NameTaken(manifest.name);
-    Err(gateway_failure(error))
+    local.load_model(&plan.folder)?;
+    Ok((Published::new(&manifest, Some(training)), manifest.model_id))
 }
 
 impl Published {
@@ -177,8 +139,8 @@ impl Published {
                 "3/6 {:<12} {} steps  loss {:.2} → {:.2}  {:.0} s  adapter {}",
                 "Train",
                 training.steps,
-                training.first_loss,
-                training.last_loss,
+                training.losses.0,
+                training.losses.1,
                 training.published_took.as_secs_f32(),
                 self.adapter
             ),
@@ -189,6 +151,10 @@ impl Published {
                 training.counterfactual_took.as_secs_f32()
             ),
         ];
+        lines.push(format!(
+            "    {:<12} job #{}: {} states of the runs committed while they were trained",
+            "", training.job_id, training.committed
+        ));
         if let Some(certificate) = &training.certificate {
             let score = |ppm: i32| f64::from(ppm) / 1e6;
             lines.push(format!(
@@ -204,167 +170,24 @@ impl Published {
     }
 }
 
-/// How a model is trained, and where it will be.
-#[derive(Clone)]
-struct Plan {
-    recipe: Recipe,
-    design: Design,
-    threads: usize,
-    folder: PathBuf,
-}
-
-/// Training uses every core, so it has a thread of its own beside the node and the gateway.
-async fn in_background(
-    local: &Local,
-    contributed: &Contributed,
-    plan: Plan,
-    meter: Arc<Meter>,
-) -> Result<TrainedModel, Failure> {
-    on_a_thread(local, contributed, plan, move |job| train(job, &|progress| meter.show(progress)))
-        .await
-}
-
 /// Certifies a trained model by `drawn`: the seed, and how many subsets are held out.
 async fn certificate(
-    local: &Local,
-    contributed: &Contributed,
-    plan: Plan,
+    background: Background<'_>,
     trained: TrainedModel,
     drawn: (u64, usize),
-    meter: ProgressBar,
+    bar: ProgressBar,
 ) -> Result<Certificate, Failure> {
-    on_a_thread(local, contributed, plan, move |job| {
-        let made = make_certificate(job, &trained, drawn.0, drawn.1, &|done, of| {
-            meter.set_length(of);
-            meter.set_position(done);
+    let started = Instant::now();
+    let pace = Mutex::new(Pace::default());
+    let work = move |job: &TrainingJob<'_>| {
+        let made = make_certificate(job, &trained.adapters(), drawn.0, drawn.1, &|done, of| {
+            let mut pace = pace.lock().unwrap_or_else(PoisonError::into_inner);
+            bar.set_length(of);
+            bar.set_position(done);
+            bar.set_message(words(pace.left(done, of, started.elapsed())));
         });
-        meter.finish_and_clear();
+        bar.finish_and_clear();
         made
-    })
-    .await
-}
-
-/// Runs `work` on a training job, with a base that is loaded for training.
-async fn on_a_thread<T: Send + 'static>(
-    local: &Local,
-    contributed: &Contributed,
-    plan: Plan,
-    work: impl FnOnce(&TrainingJob<'_>) -> Result<T, openledger_gateway::Error> + Send + 'static,
-) -> Result<T, Failure> {
-    let (base_dir, tokenizer, template) =
-        (local.base_dir.clone(), Arc::clone(&local.tokenizer), Arc::clone(&local.template));
-    let (version, players) = (contributed.version.clone(), contributed.onchain.players.clone());
-    tokio::task::spawn_blocking(move || {
-        let base = openledger_model::Decoder::load_for_training(&base_dir)?;
-        let job = TrainingJob {
-            base: &base,
-            tokenizer: &tokenizer,
-            template: &template,
-            version: &version,
-            players: &players,
-            recipe: &plan.recipe,
-            design: &plan.design,
-            threads: plan.threads,
-            folder: &plan.folder,
-        };
-        work(&job)
-    })
-    .await
-    .or_fail(Exit::Failure, "the training thread ended")?
-    .map_err(gateway_failure)
-}
-
-/// Training steps where none are asked for and the records are few.
-const STEPS_MIN: usize = 400;
-/// Passes over the records below which some are not learned by heart. Measured with nano on 480 shell
-/// commands: 480 of 480 answered word for word after 500 steps of 16, which is 17 passes.
-const PASSES_MIN: usize = 17;
-
-/// The design that the budget of runs allows, or the smallest.
-fn design_for(args: &TrainArgs, players: usize) -> Result<Design, Failure> {
-    let design = match args.runs {
-        None => Design::new(players),
-        Some(runs) => Design::within(players, runs),
     };
-    design.map_err(|error| {
-        Failure::new(Exit::Usage, "these records have no design of counterfactual runs")
-            .cause(error)
-    })
-}
-
-/// The number of steps asked for, or enough for every record to be learned.
-fn recipe_for(args: &TrainArgs, records: usize) -> Recipe {
-    let recipe = Recipe::default();
-    let enough = (PASSES_MIN * records).div_ceil(recipe.batch_size).max(STEPS_MIN);
-    Recipe { steps: args.steps.map_or(enough, |steps| steps as usize), ..recipe }
-}
-
-/// Progress of a training: bars on a terminal, a line every ten seconds elsewhere.
-struct Meter {
-    published: ProgressBar,
-    counterfactual: ProgressBar,
-    lines: bool,
-    started: Instant,
-    published_ms: AtomicU64,
-    line_at_s: AtomicU32,
-}
-
-impl Meter {
-    fn new(terminal: Terminal, steps: u64) -> Self {
-        Self {
-            published: terminal.bar("Train", steps),
-            counterfactual: terminal.bar("Counterfactual adapters", 0),
-            lines: terminal.lines(),
-            started: Instant::now(),
-            published_ms: AtomicU64::new(0),
-            line_at_s: AtomicU32::new(0),
-        }
-    }
-
-    fn show(&self, progress: TrainingProgress) {
-        let text = match progress {
-            TrainingProgress::Published { step, loss } => {
-                self.published.set_position(step.into());
-                self.published.set_message(format!("loss {loss:.2}"));
-                let elapsed_ms = self.started.elapsed().as_millis() as u64;
-                self.published_ms.store(elapsed_ms, Ordering::Relaxed);
-                format!("training: step {step}, loss {loss:.2}")
-            }
-            TrainingProgress::Counterfactual { steps, of } => {
-                self.counterfactual.set_length(of);
-                self.counterfactual.set_position(steps);
-                format!("counterfactual adapters: step {steps} of {of}")
-            }
-        };
-        if self.lines && self.line_is_due() {
-            tell(&text);
-        }
-    }
-
-    fn line_is_due(&self) -> bool {
-        let now_s = self.started.elapsed().as_secs() as u32;
-        let due = self.line_at_s.load(Ordering::Relaxed) + LINE_EVERY.as_secs() as u32;
-        // Several runs report at once; one of them writes the line.
-        now_s >= due
-            && self
-                .line_at_s
-                .compare_exchange(
-                    due - LINE_EVERY.as_secs() as u32,
-                    now_s,
-                    Ordering::Relaxed,
-                    Ordering::Relaxed,
-                )
-                .is_ok()
-    }
-
-    fn published_took(&self) -> Duration {
-        Duration::from_millis(self.published_ms.load(Ordering::Relaxed))
-    }
-
-    /// Removes the bars. Returns how long the counterfactual adapters took.
-    fn end(&self) -> Duration {
-        self.published.finish_and_clear();
-        self.counterfactual.finish_and_clear();
-        self.started.elapsed().saturating_sub(self.published_took())
-    }
+    background.run(work).await
 }

@@ -35,7 +35,8 @@ library FeeSplit {
     uint256 internal constant BPS = 10_000;
     uint256 internal constant SHARE_ONE = 1 << 32;
     uint256 internal constant MAX_PLATFORM_BPS = 2_000;
-    uint256 internal constant MAX_PAYEES = 64;
+    /// As many as one version of a Datanet has contributors.
+    uint256 internal constant MAX_PAYEES = 256;
 
     /// @notice Compute, model and stakers get more than 100 %, or the platform more than 20 %.
     error BadSplit(Split split);

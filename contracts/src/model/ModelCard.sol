@@ -50,7 +50,8 @@ library ModelCard {
             _field("price_in_wei", string.concat('"', priceIn.toString(), '"')),
             _field("price_out_wei", string.concat('"', priceOut.toString(), '"')),
             _field("parent_id", model.parentId.toString()),
-            _field("royalty_bps", uint256(model.royaltyBps).toString())
+            _field("royalty_bps", uint256(model.royaltyBps).toString()),
+            _field("training_job", model.jobId.toString())
         );
     }
 

@@ -7,15 +7,25 @@ import {Checkpoints} from "@openzeppelin/contracts/utils/structs/Checkpoints.sol
 import {DatanetRegistry} from "../datanet/DatanetRegistry.sol";
 import {FidelityCertificates} from "./FidelityCertificates.sol";
 import {ModelCard} from "./ModelCard.sol";
-import {DatanetVersion, Holder, IModelTerms, Model, ModelParams, Terms} from "./ModelTypes.sol";
-import {TrainingCheckpoints} from "./TrainingCheckpoints.sol";
+import {
+    DatanetVersion,
+    Holder,
+    IModelTerms,
+    Model,
+    ModelParams,
+    OpenedDesign,
+    Terms,
+    TrainingJob
+} from "./ModelTypes.sol";
+import {OpenedGroups} from "./OpenedGroups.sol";
+import {TrainingJobs} from "./TrainingJobs.sol";
 
 /// @title Registered models as ERC-721 tokens
 /// @notice Registering a model mints its token to the caller. What a model *is* (hashes, training data,
 /// lineage, royalty) never changes; its price can, with notice, and every past price stays known, so a
-/// receipt is charged at the price of the moment it was issued. Certificates and checkpoints of its
-/// training follow. Holds no money.
-contract ModelRegistry is ERC721, IModelTerms, FidelityCertificates, TrainingCheckpoints {
+/// receipt is charged at the price of the moment it was issued. Its training can be announced before, its
+/// certificate and designs that open groups of its contributors follow. Holds no money.
+contract ModelRegistry is ERC721, IModelTerms, FidelityCertificates, TrainingJobs, OpenedGroups {
     using Checkpoints for Checkpoints.Trace208;
 
     /// @notice Longest name, in bytes.
@@ -85,8 +95,9 @@ contract ModelRegistry is ERC721, IModelTerms, FidelityCertificates, TrainingChe
         DATANETS = datanets;
     }
 
-    /// @notice Registers a model and mints its token to the caller. Anybody may call. Emits
-    /// {ModelRegistered}, {PriceChanged} and ERC-721's `Transfer`.
+    /// @notice Registers a model and mints its token to the caller. Anybody may call; one that names a
+    /// training must be what that training, announced by the caller, gave. Emits {ModelRegistered},
+    /// {PriceChanged} and ERC-721's `Transfer`, and {TrainingFinished} for a training.
     /// @param params What the model is and costs.
     /// @return modelId Its number and token id, from 1.
     function register(ModelParams calldata params) external returns (uint256 modelId) {
@@ -98,6 +109,12 @@ contract ModelRegistry is ERC721, IModelTerms, FidelityCertificates, TrainingChe
         modelId = ++_models;
         _byName[nameHash] = modelId;
         _store(modelId, params);
+        if (params.jobId != 0) {
+            bytes32 datanets = keccak256(abi.encode(params.datanets));
+            TrainingJob storage job =
+                _finishTraining(params.jobId, modelId, params.baseHash, datanets, params.traceRoot);
+            if (job.recipeRoot != params.recipeRoot) revert JobMismatch(params.jobId);
+        }
         emit ModelRegistered(
             modelId,
             msg.sender,
@@ -120,6 +137,33 @@ contract ModelRegistry is ERC721, IModelTerms, FidelityCertificates, TrainingChe
     function setPrice(uint256 modelId, uint256 priceIn, uint256 priceOut) external {
         _checkModelOwner(modelId);
         _pushPrice(modelId, uint64(block.timestamp) + PRICE_NOTICE, priceIn, priceOut);
+    }
+
+    /// @notice Adds a design that opens groups of the model's contributors. Token owner only. Emits
+    /// {GroupsOpened} and {TrainingFinished}.
+    /// @param modelId The model.
+    /// @param jobId The training it comes from, announced by the caller on the model's base and data.
+    /// @param designRoot Commits to its counterfactual adapters.
+    /// @param traceRoot Commits to the states of training.
+    /// @return index Number of the opening, from 0.
+    function openGroups(uint256 modelId, uint256 jobId, bytes32 designRoot, bytes32 traceRoot)
+        external
+        returns (uint256 index)
+    {
+        _checkModelOwner(modelId);
+        Model storage opened = _model[modelId];
+        bytes32 datanets = keccak256(abi.encode(opened.datanets));
+        TrainingJob storage job = _finishTraining(jobId, modelId, opened.baseHash, datanets, traceRoot);
+        return _open(
+            modelId,
+            OpenedDesign({
+                jobId: jobId,
+                openedAt: uint64(block.timestamp),
+                recipeRoot: job.recipeRoot,
+                designRoot: designRoot,
+                traceRoot: traceRoot
+            })
+        );
     }
 
     /// @notice Number of models; their ids run from 1 to this.
@@ -185,11 +229,7 @@ contract ModelRegistry is ERC721, IModelTerms, FidelityCertificates, TrainingChe
         return ModelCard.dataUri(found, priceIn, priceOut);
     }
 
-    function _checkModelOwner(uint256 modelId)
-        internal
-        view
-        override(FidelityCertificates, TrainingCheckpoints)
-    {
+    function _checkModelOwner(uint256 modelId) internal view override {
         if (_ownerOf(modelId) != msg.sender) revert NotModelOwner(modelId, msg.sender);
     }
 
@@ -205,17 +245,24 @@ contract ModelRegistry is ERC721, IModelTerms, FidelityCertificates, TrainingChe
         created.royaltyBps = params.royaltyBps;
         created.registeredAt = uint64(block.timestamp);
         created.depth = _depthBelow(params.parentId);
-        uint256 count = params.datanets.length;
+        created.jobId = params.jobId;
+        _checkDatanets(params.datanets);
+        for (uint256 i = 0; i < params.datanets.length; ++i) {
+            created.datanets.push(params.datanets[i]);
+        }
+    }
+
+    function _checkDatanets(DatanetVersion[] calldata datanets) internal view override {
+        uint256 count = datanets.length;
         if (count == 0 || count > MAX_DATANETS) revert BadDatanetCount(count);
         uint256 previous = 0;
         for (uint256 i = 0; i < count; ++i) {
-            DatanetVersion calldata one = params.datanets[i];
+            DatanetVersion calldata one = datanets[i];
             if (one.datanetId <= previous) revert DatanetsNotAscending(i);
             if (!DATANETS.exists(one.datanetId, one.version)) {
                 revert UnknownDatanetVersion(one.datanetId, one.version);
             }
             previous = one.datanetId;
-            created.datanets.push(one);
         }
     }
 

@@ -33,6 +33,8 @@ struct ModelParams {
     uint256 parentId;
     /// Part of this model's pot that goes to the parent, in basis points.
     uint16 royaltyBps;
+    /// The training that it comes from; 0 if none was announced.
+    uint256 jobId;
 }
 
 /// @notice A registered model.
@@ -50,7 +52,50 @@ struct Model {
     uint8 depth;
     /// Block timestamp of registration.
     uint64 registeredAt;
+    /// The training that it comes from; 0 if none was announced.
+    uint256 jobId;
     DatanetVersion[] datanets;
+}
+
+/// @notice A training that was announced.
+struct TrainingJob {
+    /// Who trains.
+    address builder;
+    /// Block timestamp of the announcement.
+    uint64 announcedAt;
+    /// Runs of the design.
+    uint16 runs;
+    /// The model that came of it; 0 while it goes on.
+    uint256 modelId;
+    bytes32 baseHash;
+    /// Commits to recipe, design and players.
+    bytes32 recipeRoot;
+    /// keccak256 of the ABI encoding of the Datanet versions.
+    bytes32 datanetsHash;
+}
+
+/// @notice The states of a run so far.
+struct Checkpoint {
+    /// Run of the design; 0 is the published adapter.
+    uint16 run;
+    /// Steps done.
+    uint64 step;
+    /// Merkle root over the hashes of all traced states up to this step.
+    bytes32 root;
+}
+
+/// @notice A design over the members of groups, added to a model.
+struct OpenedDesign {
+    /// The training that it comes from.
+    uint256 jobId;
+    /// Block timestamp of the opening.
+    uint64 openedAt;
+    /// Commits to recipe, design and players.
+    bytes32 recipeRoot;
+    /// Commits to the counterfactual adapters.
+    bytes32 designRoot;
+    /// Commits to the states of training.
+    bytes32 traceRoot;
 }
 
 /// @notice One step of a model's lineage.

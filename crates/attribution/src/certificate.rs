@@ -190,6 +190,11 @@ impl Certificate {
     }
 }
 
+/// The players of a subset given as bits, one flag per player.
+pub fn players_in(subset: u64, players: usize) -> Vec<bool> {
+    (0..players).map(|player| subset >> player & 1 == 1).collect()
+}
+
 fn mask(subset: &[bool]) -> u64 {
     subset.iter().enumerate().fold(0, |mask, (player, inside)| mask | u64::from(*inside) << player)
 }

@@ -133,8 +133,7 @@ impl Design {
     ///
     /// Panics if `run` is not below [`Design::run_count`].
     pub fn subset(&self, run: usize) -> Vec<bool> {
-        let mask = self.mask(run);
-        (0..self.players).map(|player| mask >> player & 1 == 1).collect()
+        crate::players_in(self.mask(run), self.players())
     }
 
     /// Rows of H: bit c of row r is set where `H[r,c] = +1`. The first `players` columns are players,

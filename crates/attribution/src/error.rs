@@ -96,6 +96,15 @@ pub enum Error {
         /// The player.
         player: usize,
     },
+    /// A grouping that is not in its one canonical order.
+    #[error("the groups are not ascending, each by itself and by their first contributors")]
+    GroupsOutOfOrder,
+    /// A contributor's recorded share is not what its group's share gives.
+    #[error("the share of contributor {contributor} does not follow from that of its group")]
+    DivisionMismatch {
+        /// Its number.
+        contributor: usize,
+    },
     /// Too few or too many held-out subsets, or more than there are.
     #[error(
         "{asked} held-out subsets: a certificate takes 4 to 1024 of those no run trains, and this design \
@@ -196,6 +205,7 @@ impl Error {
             | Self::Budget { .. }
             | Self::Earnings { .. }
             | Self::UnknownContributor(_)
+            | Self::GroupsOutOfOrder
             | Self::HeldOut { .. }
             | Self::DesignHash => Step::Design,
             Self::RunCount { .. }
@@ -208,7 +218,7 @@ impl Error {
             | Self::TokenTooLarge { .. }
             | Self::IndexTooLarge
             | Self::SuffixArray(_) => Step::Spans,
-            Self::Members { .. } => Step::Shares,
+            Self::Members { .. } | Self::DivisionMismatch { .. } => Step::Shares,
             Self::Mismatch(step) => *step,
         }
     }

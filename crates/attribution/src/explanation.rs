@@ -5,6 +5,7 @@
 mod similarity;
 
 pub use similarity::Similarity;
+pub(crate) use similarity::words;
 
 use core::cmp::Reverse;
 use core::fmt;
@@ -12,7 +13,7 @@ use core::fmt;
 use openledger_primitives::Share;
 use serde::{Deserialize, Serialize};
 
-use crate::{Evidence, Influence};
+use crate::{Division, Evidence, Holder, Influence};
 
 /// Records shown for one contributor, at most.
 pub const RECORDS_SHOWN_MAX: usize = 3;
@@ -24,8 +25,8 @@ pub const SIMILARITY_SHOWN_MIN: u32 = 250_000;
 pub struct RecordText<'a> {
     /// Position in the order of commitment, as in [`crate::Holder`].
     pub record: u32,
-    /// Its player.
-    pub player: u8,
+    /// Its contributor: the player itself where nobody is grouped.
+    pub contributor: u32,
     /// Its completion.
     pub text: &'a str,
 }
@@ -47,20 +48,24 @@ pub struct ShownRecord {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Explanation {
-    /// One for each player that is paid, most first.
+    /// One for each contributor that is paid, most first.
     pub contributors: Vec<ContributorExplanation>,
     /// What the commons gets, and why nobody else does.
     pub commons: String,
 }
 
-/// Why one player is paid.
+/// Why one contributor is paid.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ContributorExplanation {
-    /// The player.
+    /// The contributor.
+    pub contributor: u32,
+    /// The player that it is, or stands behind.
     pub player: u8,
     /// Its share.
     pub share: Share,
+    /// What of the share was measured; the rest is apportioned inside its group.
+    pub measured: Share,
     /// Why, in one sentence.
     pub sentence: String,
     /// What of it mattered: text that is repeated first, then the most similar.
@@ -69,100 +74,172 @@ pub struct ContributorExplanation {
 
 /// Explains the shares of one answer.
 ///
-/// `names`: of the players, in their order; a player without one is called by its number. `answer`: as
+/// `division`: among whom the players' shares were divided; `None` where each contributor is a player.
+/// `names`: of the contributors, in their order; one without a name is called by its number. `answer`: as
 /// people read it. `records`: those of the training set, or as many as are at hand; similarity is shown
 /// for these only.
 pub fn explain(
     evidence: &Evidence,
+    division: Option<&Division>,
     names: &[&str],
     answer: &str,
     records: &[RecordText<'_>],
 ) -> Explanation {
     let similarity = Similarity::new(records.iter().map(|record| record.text));
-    let mut paid: Vec<u8> = (0..=u8::MAX)
-        .take(evidence.outcome.shares.players.len())
-        .filter(|player| evidence.outcome.shares.of(usize::from(*player)) > Share::ZERO)
-        .collect();
-    paid.sort_by_key(|player| (Reverse(evidence.outcome.shares.of(usize::from(*player))), *player));
+    let subject = Subject { evidence, records };
+    let mut paid: Vec<Paid> = paid(evidence, division);
+    paid.sort_by_key(|one| (Reverse(one.share), one.contributor));
     let contributors = paid
         .into_iter()
-        .map(|player| ContributorExplanation {
-            player,
-            share: evidence.outcome.shares.of(usize::from(player)),
-            sentence: sentence(evidence, names, player),
-            records: shown(evidence, player, &similarity.to(answer), records),
+        .map(|one| {
+            let name = names.get(one.contributor as usize);
+            let name = name
+                .map_or_else(|| format!("contributor {}", one.contributor), |n| (*n).to_owned());
+            ContributorExplanation {
+                contributor: one.contributor,
+                player: one.player,
+                share: one.share,
+                measured: one.measured,
+                sentence: subject.sentence(&one, &name),
+                records: subject.shown(&one, &similarity.to(answer)),
+            }
         })
         .collect();
     Explanation { contributors, commons: commons(evidence) }
 }
 
-fn sentence(evidence: &Evidence, names: &[&str], player: u8) -> String {
-    let outcome = &evidence.outcome;
-    let index = usize::from(player);
-    let name =
-        names.get(index).map_or_else(|| format!("player {player}"), |name| (*name).to_owned());
-    let share = Percent(outcome.shares.of(index));
-    let tokens: u32 = outcome
-        .credit
-        .spans
-        .iter()
-        .filter(|span| span.charged > 0 && span.earliest.is_some_and(|e| e.player == player))
-        .map(|span| span.length)
-        .sum();
-    let pays = evidence.inputs.influence == Influence::Paid;
-    let text = outcome.credit.per_player[index] > 0;
-    let uncovered = outcome.credit.total == 0 || outcome.credit.covered < outcome.credit.total;
-    let effect = pays && uncovered && outcome.effects[index] > outcome.noise_floor;
-    let words = format!(
-        "{} of the answer's {} tokens stand word for word in records that {name} committed first",
-        tokens.min(evidence.inputs.surprisals.len() as u32),
-        evidence.inputs.surprisals.len()
-    );
-    let readily = format!("without {name}'s records the model gives this answer less readily");
-    match (text, effect) {
-        (true, true) => format!("{name} gets {share}: {words}, and {readily}."),
-        (true, false) => format!("{name} gets {share}: {words}."),
-        (false, _) => format!("{name} gets {share}: {readily}."),
-    }
+/// A contributor that is paid.
+struct Paid {
+    contributor: u32,
+    player: u8,
+    share: Share,
+    measured: Share,
+    /// Contributors behind its player.
+    members: usize,
 }
 
-/// Records whose text the answer repeats, then those most like it.
-fn shown(
-    evidence: &Evidence,
-    player: u8,
-    similarity: &dyn Fn(&str) -> u32,
-    records: &[RecordText<'_>],
-) -> Vec<ShownRecord> {
-    let mut shown: Vec<ShownRecord> = Vec::new();
-    for span in evidence.outcome.credit.spans.iter().filter(|span| span.charged > 0) {
-        let Some(holder) = span.earliest.filter(|holder| holder.player == player) else { continue };
-        match shown.iter_mut().find(|one| one.record == holder.record) {
-            Some(one) => one.repeated_tokens += span.length,
-            None => shown.push(ShownRecord {
-                record: holder.record,
-                repeated_tokens: span.length,
-                similarity_ppm: None,
-            }),
+fn paid(evidence: &Evidence, division: Option<&Division>) -> Vec<Paid> {
+    let players = (0u8..).zip(&evidence.outcome.shares.players);
+    let all: Vec<Paid> = match division {
+        None => players
+            .map(|(player, share)| Paid {
+                contributor: player.into(),
+                player,
+                share: *share,
+                measured: *share,
+                members: 1,
+            })
+            .collect(),
+        Some(division) => players
+            .zip(&division.players)
+            .flat_map(|((player, _), members)| {
+                members.iter().filter_map(move |member| {
+                    let share = division.shares.get(member.contributor as usize)?;
+                    Some(Paid {
+                        contributor: member.contributor,
+                        player,
+                        share: share.share,
+                        measured: share.measured,
+                        members: members.len(),
+                    })
+                })
+            })
+            .collect(),
+    };
+    all.into_iter().filter(|one| one.share > Share::ZERO).collect()
+}
+
+/// What explanations are read from.
+struct Subject<'a> {
+    evidence: &'a Evidence,
+    records: &'a [RecordText<'a>],
+}
+
+impl Subject<'_> {
+    fn sentence(&self, one: &Paid, name: &str) -> String {
+        let Evidence { inputs, outcome } = self.evidence;
+        let player = usize::from(one.player);
+        let share = Percent(one.share);
+        let tokens: u32 = self.charged(one).map(|(length, _)| length).sum();
+        let pays = inputs.influence == Influence::Paid;
+        let uncovered = outcome.credit.total == 0 || outcome.credit.covered < outcome.credit.total;
+        let effect = pays && uncovered && outcome.effects[player] > outcome.noise_floor;
+        let all = inputs.surprisals.len();
+        let words = format!(
+            "{} of the answer's {all} tokens stand word for word in records that {name} committed first",
+            tokens.min(all as u32),
+        );
+        let readily = if one.members == 1 {
+            format!("without {name}'s records the model gives this answer less readily")
+        } else {
+            let (members, apportioned) =
+                (one.members, Share::from_parts(one.share.parts() - one.measured.parts()));
+            let how = match apportioned.filter(|share| *share > Share::ZERO) {
+                Some(share) => {
+                    format!("{} of it is apportioned by likeness to the answer", Percent(share))
+                }
+                None => format!("what {name} adds was measured inside the group"),
+            };
+            format!(
+                "without the records of {name}'s group of {members} the model gives this answer less \
+                 readily; {how}"
+            )
+        };
+        match (tokens > 0, effect) {
+            (true, true) => format!("{name} gets {share}: {words}, and {readily}."),
+            (true, false) => format!("{name} gets {share}: {words}."),
+            (false, _) => format!("{name} gets {share}: {readily}."),
         }
     }
-    for record in records.iter().filter(|record| record.player == player) {
-        let similarity_ppm = Some(similarity(record.text));
-        match shown.iter_mut().find(|one| one.record == record.record) {
-            Some(one) => one.similarity_ppm = similarity_ppm,
-            None if similarity_ppm >= Some(SIMILARITY_SHOWN_MIN) => {
-                shown.push(ShownRecord {
-                    record: record.record,
-                    repeated_tokens: 0,
-                    similarity_ppm,
-                });
+
+    /// Length and record of each span whose text is the contributor's.
+    fn charged(&self, one: &Paid) -> impl Iterator<Item = (u32, Holder)> {
+        let spans = self.evidence.outcome.credit.spans.iter().filter(|span| span.charged > 0);
+        spans.filter_map(move |span| {
+            let holder = span.earliest.filter(|holder| holder.player == one.player)?;
+            let record = self.records.iter().find(|record| record.record == holder.record);
+            // Of a player alone every record is its own, at hand or not.
+            let own = match record {
+                Some(record) => record.contributor == one.contributor,
+                None => one.members == 1,
+            };
+            own.then_some((span.length, holder))
+        })
+    }
+
+    /// Records whose text the answer repeats, then those most like it.
+    fn shown(&self, one: &Paid, similarity: &dyn Fn(&str) -> u32) -> Vec<ShownRecord> {
+        let mut shown: Vec<ShownRecord> = Vec::new();
+        for (length, holder) in self.charged(one) {
+            match shown.iter_mut().find(|one| one.record == holder.record) {
+                Some(one) => one.repeated_tokens += length,
+                None => shown.push(ShownRecord {
+                    record: holder.record,
+                    repeated_tokens: length,
+                    similarity_ppm: None,
+                }),
             }
-            None => {}
         }
+        for record in self.records.iter().filter(|record| record.contributor == one.contributor) {
+            let similarity_ppm = Some(similarity(record.text));
+            match shown.iter_mut().find(|one| one.record == record.record) {
+                Some(one) => one.similarity_ppm = similarity_ppm,
+                None if similarity_ppm >= Some(SIMILARITY_SHOWN_MIN) => {
+                    shown.push(ShownRecord {
+                        record: record.record,
+                        repeated_tokens: 0,
+                        similarity_ppm,
+                    });
+                }
+                None => {}
+            }
+        }
+        shown.sort_by_key(|one| {
+            (Reverse(one.repeated_tokens), Reverse(one.similarity_ppm), one.record)
+        });
+        shown.truncate(RECORDS_SHOWN_MAX);
+        shown
     }
-    shown
-        .sort_by_key(|one| (Reverse(one.repeated_tokens), Reverse(one.similarity_ppm), one.record));
-    shown.truncate(RECORDS_SHOWN_MAX);
-    shown
 }
 
 fn commons(evidence: &Evidence) -> String {

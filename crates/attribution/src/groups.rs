@@ -1,8 +1,14 @@
 //! More contributors than one design holds.
 
 mod apportion;
+mod clusters;
+mod division;
+mod opened;
 
 pub use apportion::{Basis, Member, MemberShare, apportion};
+pub use clusters::content_clusters;
+pub use division::Division;
+pub use opened::{OpenedInputs, OpenedOutcome};
 
 use core::cmp::Reverse;
 
@@ -24,7 +30,8 @@ pub struct Contributor {
 ///
 /// **Invariant:** each contributor is in exactly one group or is fixed; there are 1 to [`PLAYERS_MAX`]
 /// groups, none empty, each ascending, in the order of their first contributor.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Stored")]
 pub struct Grouping {
     /// Contributors of each player.
     groups: Vec<Vec<u32>>,
@@ -33,7 +40,42 @@ pub struct Grouping {
     fixed: Vec<u32>,
 }
 
+/// A grouping as it was written, not yet checked.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    groups: Vec<Vec<u32>>,
+    fixed: Vec<u32>,
+}
+
+impl TryFrom<Stored> for Grouping {
+    type Error = Error;
+
+    fn try_from(Stored { groups, fixed }: Stored) -> Result<Self, Error> {
+        checked(groups.len())?;
+        let mut all: Vec<u32> = groups.iter().flatten().chain(&fixed).copied().collect();
+        all.sort_unstable();
+        let stray = (0u32..).zip(&all).find(|(number, contributor)| number != *contributor);
+        if let Some((number, _)) = stray {
+            return Err(Error::UnknownContributor(number));
+        }
+        let ordered = groups.iter().all(|group| group.is_sorted() && !group.is_empty())
+            && groups.is_sorted_by_key(|group| group.first())
+            && fixed.is_sorted();
+        if ordered { Ok(Self { groups, fixed }) } else { Err(Error::GroupsOutOfOrder) }
+    }
+}
+
 impl Grouping {
+    /// Everybody plays alone.
+    ///
+    /// Errors: [`Error::PlayerCount`] for none or more than [`PLAYERS_MAX`] contributors.
+    pub fn alone(contributors: usize) -> Result<Self, Error> {
+        checked(contributors)?;
+        let groups = (0u32..).take(contributors).map(|contributor| vec![contributor]).collect();
+        Ok(Self { groups, fixed: Vec::new() })
+    }
+
     /// Players for one design: heavy contributors alone, the rest with those of their content cluster.
     ///
     /// Contributors with at least the tokens of an average player play alone. The others are grouped by
@@ -94,6 +136,25 @@ impl Grouping {
         Ok(Some(Self { groups: players(contributors, &opened, players_max)?, fixed }))
     }
 
+    /// Whether every contributor is a player of its own.
+    pub fn is_alone(&self) -> bool {
+        self.fixed.is_empty() && self.groups.iter().all(|group| group.len() == 1)
+    }
+
+    /// How many contributors there are.
+    pub fn contributors(&self) -> usize {
+        self.groups.iter().map(Vec::len).sum::<usize>() + self.fixed.len()
+    }
+
+    /// The player that each contributor stands behind; `None` for one that is in every run.
+    pub fn players(&self) -> Vec<Option<u8>> {
+        let mut players = vec![None; self.contributors()];
+        for (player, group) in (0u8..).zip(&self.groups) {
+            group.iter().for_each(|member| players[*member as usize] = Some(player));
+        }
+        players
+    }
+
     /// Contributors of each player.
     pub fn groups(&self) -> &[Vec<u32>] {
         &self.groups
@@ -109,8 +170,7 @@ impl Grouping {
     /// Panics unless there is one flag per group.
     pub fn trained(&self, players: &[bool]) -> Vec<bool> {
         assert_eq!(players.len(), self.groups.len(), "one flag per player");
-        let count = self.groups.iter().map(Vec::len).sum::<usize>() + self.fixed.len();
-        let mut trained = vec![false; count];
+        let mut trained = vec![false; self.contributors()];
         let inside = self.groups.iter().zip(players).filter(|(_, inside)| **inside);
         for contributor in inside.flat_map(|(group, _)| group).chain(&self.fixed) {
             trained[*contributor as usize] = true;
@@ -248,6 +308,25 @@ mod tests {
                 let nobody = opened.trained(&vec![false; opened.groups().len()]);
                 prop_assert_eq!(nobody.iter().filter(|t| **t).count(), opened.fixed().len());
             }
+        }
+    }
+
+    #[test]
+    fn a_stored_grouping_is_read_back_and_one_that_is_none_is_refused() {
+        let grouping = Grouping { groups: vec![vec![0, 3], vec![1]], fixed: vec![2] };
+        let json = serde_json::to_string(&grouping).unwrap();
+        assert_eq!(serde_json::from_str::<Grouping>(&json).unwrap(), grouping);
+        assert_eq!(grouping.players(), [Some(0), Some(1), None, Some(0)]);
+        assert!(Grouping::alone(3).unwrap().is_alone());
+        for bad in [
+            r#"{"groups":[],"fixed":[0]}"#,
+            r#"{"groups":[[0],[0]],"fixed":[]}"#,
+            r#"{"groups":[[0],[2]],"fixed":[]}"#,
+            r#"{"groups":[[1],[0]],"fixed":[]}"#,
+            r#"{"groups":[[1,0]],"fixed":[]}"#,
+            r#"{"groups":[[0],[]],"fixed":[]}"#,
+        ] {
+            assert!(serde_json::from_str::<Grouping>(bad).is_err(), "{bad}");
         }
     }
 

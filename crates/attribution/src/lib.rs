@@ -14,7 +14,7 @@
 //!
 //! Inputs (all of the left side) ─▶ Outcome (all of the right side); both together: Evidence
 //!
-//! contributors ─▶ Grouping ─▶ players;  Outcome ─▶ apportion ─▶ shares of a group's members
+//! contributors ─▶ content_clusters ─▶ Grouping ─▶ players;  Outcome ─▶ Division ─▶ shares of members
 //! effects, retrained subsets ─▶ Certificate ─▶ Influence: whether effects are paid
 //! Evidence, texts of records ─▶ Explanation: sentences for people
 //! ```
@@ -37,7 +37,7 @@ mod spans;
 
 pub use certificate::{
     ANSWERS_MAX, Certificate, CertificateEncoding, RESAMPLES, SUBSETS_MAX, SUBSETS_MIN, certify,
-    held_out, predicted, rank_correlation_ppm,
+    held_out, players_in, predicted, rank_correlation_ppm,
 };
 pub use design::{Design, DesignRef, ORDER_MAX, PLAYERS_MAX, Run};
 pub use effects::{Effects, VALUE_MAX, VALUE_UNITS_PER_NAT, effects};
@@ -48,7 +48,10 @@ pub use explanation::{
     ContributorExplanation, Explanation, RECORDS_SHOWN_MAX, RecordText, SIMILARITY_SHOWN_MIN,
     ShownRecord, Similarity, explain,
 };
-pub use groups::{Basis, Contributor, Grouping, Member, MemberShare, apportion};
+pub use groups::{
+    Basis, Contributor, Division, Grouping, Member, MemberShare, OpenedInputs, OpenedOutcome,
+    apportion, content_clusters,
+};
 pub use noise_floor::{CONTRASTS_MIN, FLOOR_MAX, floor_multiple, noise_floor};
 pub use openledger_primitives::Share;
 pub use shares::{Influence, Shares, shares};

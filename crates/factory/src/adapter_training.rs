@@ -31,13 +31,15 @@ pub struct Example {
 
 /// One finished step.
 #[derive(Clone, Copy, Debug)]
-pub struct TrainProgress {
+pub struct TrainProgress<'a> {
     /// Steps done.
     pub step: usize,
     /// Steps in all.
     pub steps: usize,
     /// Loss of the present records of this step: Σ −ln p over the fixed divisor.
     pub loss: f32,
+    /// State hashes so far; this step added one if [`Recipe::traces`] says so.
+    pub trace: &'a [[u8; 32]],
 }
 
 /// A finished run.
@@ -61,7 +63,7 @@ pub fn train(
     recipe: &Recipe,
     examples: &[Example],
     subset: &[bool],
-    progress: impl FnMut(TrainProgress) -> Proceed,
+    progress: impl FnMut(TrainProgress<'_>) -> Proceed,
 ) -> Result<Trained, TrainError> {
     TrainingRun::new(base, recipe, examples, subset)?.train(None, progress)
 }
@@ -120,7 +122,7 @@ impl TrainingRun<'_> {
     pub fn train(
         &self,
         checkpoints: Option<&Checkpoints>,
-        mut progress: impl FnMut(TrainProgress) -> Proceed,
+        mut progress: impl FnMut(TrainProgress<'_>) -> Proceed,
     ) -> Result<Trained, TrainError> {
         let mut state = match checkpoints {
             Some(checkpoints) => self.resume(&checkpoints.path)?,
@@ -146,8 +148,8 @@ impl TrainingRun<'_> {
         }
     }
 
-    pub(crate) fn progress(&self, state: &TrainingState) -> TrainProgress {
+    pub(crate) fn progress<'a>(&self, state: &'a TrainingState) -> TrainProgress<'a> {
         let loss = state.losses.last().copied().unwrap_or(0.0);
-        TrainProgress { step: state.step, steps: self.recipe().steps, loss }
+        TrainProgress { step: state.step, steps: self.recipe().steps, loss, trace: &state.trace }
     }
 }

@@ -4,8 +4,14 @@
 //! runs, longest first ─▶ groups ─▶ one thread each ─▶ rows of the group in one batch over the base
 //! ```
 //!
-//! A run on one thread wastes nothing on waiting for others, so runs are spread over threads rather than
-//! each run being split. Every result is the same to the bit as that of [`train`](crate::train) alone.
+//! A run on one thread wastes nothing on waiting for others, so runs are spread over workers of one thread
+//! each rather than each run being split; where there are more threads than runs, or memory for few runs
+//! at a time, a worker may have several. Every result is the same to the bit as that of
+//! [`train`](crate::train) alone.
+//!
+//! With checkpoints several processes can share the work: a run is claimed by a lock on a file beside its
+//! checkpoint, which the end of a process gives back. [`train_design_with`] waits for what others have
+//! claimed and reads what they made; [`train_unclaimed`] helps and leaves it to them.
 
 use crate::Recipe;
 use crate::adapter_training::{Example, TrainProgress, Trained};
@@ -17,24 +23,28 @@ use crate::training_state::TrainingState;
 use openledger_model::Decoder;
 use openledger_tensor::with_threads;
 use std::cmp::Reverse;
+use std::fs::File;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// Progress of one run of a design.
 #[derive(Clone, Copy, Debug)]
-pub struct DesignProgress {
+pub struct DesignProgress<'a> {
     /// Index into the subsets.
     pub run: usize,
     /// Runs in all.
     pub runs: usize,
     /// The run's own progress.
-    pub progress: TrainProgress,
+    pub progress: TrainProgress<'a>,
 }
 
 /// How the runs of a design are spread; none of it changes a bit.
 #[derive(Clone, Debug)]
 pub struct DesignOptions {
-    /// Threads, each with a group of runs of its own. Default 1.
-    pub threads: usize,
+    /// Workers, each with a group of runs of its own. Default 1.
+    pub workers: usize,
+    /// Threads of each worker. Default 1.
+    pub threads_per_worker: usize,
     /// Runs whose rows share one batch. Default 1: see the measurements in `bench/training`.
     pub runs_per_batch: usize,
     /// A folder with a checkpoint of each run, from which the design goes on. Default none.
@@ -43,11 +53,11 @@ pub struct DesignOptions {
 
 impl Default for DesignOptions {
     fn default() -> Self {
-        Self { threads: 1, runs_per_batch: 1, checkpoints: None }
+        Self { workers: 1, threads_per_worker: 1, runs_per_batch: 1, checkpoints: None }
     }
 }
 
-/// Trains one adapter for each subset, on up to `threads` threads.
+/// Trains one adapter for each subset, on up to `threads` workers of one thread.
 ///
 /// As [`train_design_with`] without checkpoints.
 pub fn train_design(
@@ -56,9 +66,9 @@ pub fn train_design(
     examples: &[Example],
     subsets: &[Vec<bool>],
     threads: usize,
-    progress: impl Fn(DesignProgress) -> Proceed + Sync,
+    progress: impl Fn(DesignProgress<'_>) -> Proceed + Sync,
 ) -> Result<Vec<Trained>, TrainError> {
-    let options = DesignOptions { threads, ..DesignOptions::default() };
+    let options = DesignOptions { workers: threads, ..DesignOptions::default() };
     train_design_with(base, recipe, examples, subsets, &options, progress)
 }
 
@@ -74,22 +84,79 @@ pub fn train_design_with(
     examples: &[Example],
     subsets: &[Vec<bool>],
     options: &DesignOptions,
-    progress: impl Fn(DesignProgress) -> Proceed + Sync,
+    progress: impl Fn(DesignProgress<'_>) -> Proceed + Sync,
 ) -> Result<Vec<Trained>, TrainError> {
+    let all = train_runs(base, recipe, examples, subsets, options, Others::WaitFor, progress)?;
+    Ok(all.into_iter().map(|(_, trained)| trained).collect())
+}
+
+/// Trains those runs of a design that no other process is at, into the checkpoints that `options` names.
+/// Returns the runs whose ends are there now through this process, by their indices.
+///
+/// Errors: as [`train_design_with`].
+pub fn train_unclaimed(
+    base: &Decoder,
+    recipe: &Recipe,
+    examples: &[Example],
+    subsets: &[Vec<bool>],
+    options: &DesignOptions,
+    progress: impl Fn(DesignProgress<'_>) -> Proceed + Sync,
+) -> Result<Vec<usize>, TrainError> {
+    let all = train_runs(base, recipe, examples, subsets, options, Others::LeaveTo, progress)?;
+    Ok(all.into_iter().map(|(run, _)| run).collect())
+}
+
+/// What happens to a run that another process has claimed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Others {
+    WaitFor,
+    LeaveTo,
+}
+
+fn train_runs(
+    base: &Decoder,
+    recipe: &Recipe,
+    examples: &[Example],
+    subsets: &[Vec<bool>],
+    options: &DesignOptions,
+    others: Others,
+    progress: impl Fn(DesignProgress<'_>) -> Proceed + Sync,
+) -> Result<Vec<(usize, Trained)>, TrainError> {
     recipe.check_for_design()?;
     if let Some(Checkpoints { path, .. }) = &options.checkpoints {
         let file = |source| TrainError::File { path: path.clone(), source };
         std::fs::create_dir_all(path).map_err(file)?;
     }
     let queue = longest_first(examples, subsets);
-    let threads = options.threads.clamp(1, subsets.len().max(1));
+    let workers = options.workers.clamp(1, subsets.len().max(1));
     // No thread without work because another took it all.
-    let group = options.runs_per_batch.clamp(1, subsets.len().div_ceil(threads).max(1));
+    let group = options.runs_per_batch.clamp(1, subsets.len().div_ceil(workers).max(1));
     let queue: Vec<&[usize]> = queue.chunks(group).collect();
+    let threads = options.threads_per_worker.max(1);
     let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let claimed_by_others = Mutex::new(Vec::new());
+    let later = || claimed_by_others.lock().unwrap_or_else(PoisonError::into_inner);
+    // First what nobody is at, then what others are.
+    let next_group = || match queue.get(next.fetch_add(1, Ordering::Relaxed)) {
+        Some(members) => Some((*members, false)),
+        None if others == Others::WaitFor => later().pop().map(|members| (members, true)),
+        None => None,
+    };
     let worker = || {
         let mut done = Vec::new();
-        while let Some(members) = queue.get(next.fetch_add(1, Ordering::Relaxed)) {
+        while let Some((members, wait)) = next_group() {
+            let claims = match claims(options, members, wait) {
+                Ok(Some(claims)) => claims,
+                Ok(None) => {
+                    later().push(members);
+                    continue;
+                }
+                Err(error) => {
+                    stop.store(true, Ordering::Relaxed);
+                    done.push((members[0], Err(error)));
+                    break;
+                }
+            };
             let runs =
                 members.iter().map(|m| TrainingRun::new(base, recipe, examples, &subsets[*m]));
             let result = runs.collect::<Result<Vec<_>, _>>().and_then(|runs| {
@@ -101,6 +168,7 @@ pub fn train_design_with(
                     if stop.load(Ordering::Relaxed) { Proceed::Stop } else { Proceed::Continue }
                 })
             });
+            drop(claims);
             match result {
                 Ok(all) => done.extend(members.iter().zip(all).map(|(m, t)| (*m, Ok(t)))),
                 Err(error) => {
@@ -114,7 +182,7 @@ pub fn train_design_with(
     };
     let mut all: Vec<(usize, Result<Trained, TrainError>)> = std::thread::scope(|scope| {
         let workers: Vec<_> =
-            (0..threads).map(|_| scope.spawn(|| with_threads(1, worker))).collect();
+            (0..workers).map(|_| scope.spawn(|| with_threads(threads, worker))).collect();
         let join = |w: std::thread::ScopedJoinHandle<'_, Vec<_>>| match w.join() {
             Ok(done) => done,
             Err(panic) => std::panic::resume_unwind(panic),
@@ -123,7 +191,17 @@ pub fn train_design_with(
     });
     // A run that was stopped because another failed comes after that failure.
     all.sort_by_key(|(run, r)| (matches!(r, Err(TrainError::Stopped { .. })), *run));
-    all.into_iter().map(|(_, result)| result).collect()
+    all.into_iter().map(|(run, result)| Ok((run, result?))).collect()
+}
+
+/// Takes the runs of a group for this process, all or none; nothing is to be taken without checkpoints.
+fn claims(
+    options: &DesignOptions,
+    members: &[usize],
+    wait: bool,
+) -> Result<Option<Vec<File>>, TrainError> {
+    let Some(checkpoints) = &options.checkpoints else { return Ok(Some(Vec::new())) };
+    members.iter().map(|run| checkpoints.of_run(*run).claim(wait)).collect()
 }
 
 /// Trains runs of one base and recipe in lock step, each from its own checkpoint.
@@ -131,7 +209,7 @@ fn train_together(
     runs: &[TrainingRun<'_>],
     members: &[usize],
     options: &DesignOptions,
-    progress: impl Fn(usize, TrainProgress) -> Proceed,
+    progress: impl Fn(usize, TrainProgress<'_>) -> Proceed,
 ) -> Result<Vec<Trained>, TrainError> {
     let files: Option<Vec<Checkpoints>> =
         options.checkpoints.as_ref().map(|c| members.iter().map(|m| c.of_run(*m)).collect());

@@ -42,7 +42,9 @@ pub use base_recipe::{BaseRecipe, Form, ShapeRecipe, Source, TokenizerRecipe, Tr
 pub use corpus::{Corpus, CorpusTokens, SourceReport};
 pub use corpus_error::CorpusError;
 pub use corpus_forms::Document;
-pub use design_training::{DesignOptions, DesignProgress, train_design, train_design_with};
+pub use design_training::{
+    DesignOptions, DesignProgress, train_design, train_design_with, train_unclaimed,
+};
 pub use openledger_model::Precision;
 pub use pretrain::{Pretrain, PretrainProgress, Proceed, pretrain};
 pub use recipe::{BATCH_SIZE_MAX, Recipe, STEPS_MAX};

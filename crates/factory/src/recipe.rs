@@ -115,12 +115,12 @@ impl Recipe {
     }
 
     /// Whether the trace has an entry after this step.
-    pub(crate) fn traces(&self, step: usize) -> bool {
+    pub fn traces(&self, step: usize) -> bool {
         step.is_multiple_of(self.trace_every) || step == self.steps
     }
 
     /// Entries of the trace after this step.
-    pub(crate) fn trace_entries(&self, step: usize) -> usize {
+    pub fn trace_entries(&self, step: usize) -> usize {
         let last = step == self.steps && !step.is_multiple_of(self.trace_every);
         step / self.trace_every + usize::from(last)
     }

@@ -10,6 +10,7 @@ use crate::train_error::TrainError;
 use crate::training_run::TrainingRun;
 use crate::training_state::TrainingState;
 use sha2::{Digest, Sha256};
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 /// First line of a checkpoint, without its version.
@@ -46,6 +47,25 @@ impl Checkpoints {
     pub fn of_run(&self, run: usize) -> Self {
         let path = self.path.join(format!("run-{run}.checkpoint"));
         Self { path, every: self.every, states: self.states }
+    }
+
+    /// Takes a run for this process, as long as the file that is returned is open; `None` if another process
+    /// has it and `wait` is false. An end of any kind gives it back, `kill -9` included.
+    ///
+    /// Errors: [`TrainError::File`].
+    pub(crate) fn claim(&self, wait: bool) -> Result<Option<File>, TrainError> {
+        let path = self.path.with_extension("lock");
+        let failed = |source| TrainError::File { path: path.clone(), source };
+        let file = File::create(&path).map_err(failed)?;
+        if wait {
+            file.lock().map_err(failed)?;
+            return Ok(Some(file));
+        }
+        match file.try_lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(source)) => Err(failed(source)),
+        }
     }
 
     /// Writes what is due after a step; a checkpoint is due too where no step follows.

@@ -1,48 +1,31 @@
 //! What a run may be put through without changing a bit: ends, batches, less memory, four-bit bases.
 
+mod toy;
+
 use openledger_factory::{
     Checkpoints, DesignOptions, Example, Precision, Proceed, Recipe, TrainError, TrainingRun,
-    retrain_segment, train, train_design_with,
+    retrain_segment, train, train_design_with, train_unclaimed,
 };
 use openledger_model::{Decoder, DecoderConfig, Weights};
 use openledger_tensor::{Bf16Matrix, FourBitMatrix, Random};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use toy::{examples, subsets};
+
+const LAYERS: usize = 3;
 
 fn config() -> DecoderConfig {
-    DecoderConfig::llama(32, 3, (4, 2), 48, 64, 48)
+    toy::config(LAYERS)
 }
 
 fn base() -> Decoder {
-    Decoder::new(config(), Weights::random(&config(), 7), true)
-}
-
-/// Three players; each has its own questions.
-fn examples() -> Vec<Example> {
-    let mut random = Random::new(3, 3);
-    (0..18)
-        .map(|i| {
-            let tokens = (0..6 + i % 5).map(|_| 1 + random.below(63) as u32).collect();
-            Example { tokens, answer_start: 4, player: i % 3 }
-        })
-        .collect()
+    toy::base(LAYERS)
 }
 
 fn recipe() -> Recipe {
-    Recipe {
-        rank: 4,
-        alpha: 8.0,
-        steps: 13,
-        warmup_steps: 2,
-        batch_size: 4,
-        trace_every: 5,
-        ..Recipe::default()
-    }
-}
-
-fn subsets() -> Vec<Vec<bool>> {
-    (0..8u32).map(|r| (0..3).map(|c| (r >> c) & 1 == 1).collect()).collect()
+    toy::recipe(13)
 }
 
 /// The run that is killed, in a process of its own: does nothing unless the test below started it.
@@ -222,10 +205,13 @@ fn runs_in_one_batch_come_out_as_they_would_alone() {
         all.expect("trains").into_iter().map(|t| (t.adapter.hash(), t.trace, t.losses)).collect()
     };
     let alone: Vec<_> = train_all(&DesignOptions::default());
-    for (threads, runs_per_batch) in [(1, 2), (1, 3), (2, 4), (1, 8), (3, 100)] {
-        let options = DesignOptions { threads, runs_per_batch, checkpoints: None };
+    for (workers, threads_per_worker, runs_per_batch) in
+        [(1, 1, 2), (1, 2, 3), (2, 1, 4), (1, 3, 8), (3, 1, 100), (2, 2, 1)]
+    {
+        let options =
+            DesignOptions { workers, threads_per_worker, runs_per_batch, checkpoints: None };
         let together: Vec<_> = train_all(&options);
-        assert!(together == alone, "{threads} threads, {runs_per_batch} runs a batch");
+        assert!(together == alone, "{options:?}");
     }
 }
 
@@ -234,8 +220,9 @@ fn a_design_stopped_half_way_goes_on_per_run_however_it_is_batched() {
     let (base, examples, subsets) = (base(), examples(), subsets());
     let folder = tempfile::tempdir().expect("a folder");
     let checkpoints = Checkpoints { path: folder.path().join("design"), every: 3, states: true };
-    let options = |threads, runs_per_batch, checkpoints| DesignOptions {
-        threads,
+    let options = |workers, runs_per_batch, checkpoints| DesignOptions {
+        workers,
+        threads_per_worker: 1,
         runs_per_batch,
         checkpoints,
     };
@@ -254,6 +241,54 @@ fn a_design_stopped_half_way_goes_on_per_run_however_it_is_batched() {
     for (resumed, alone) in resumed.iter().zip(&alone) {
         assert_eq!(resumed.adapter.hash(), alone.adapter.hash());
         assert_eq!(resumed.trace, alone.trace);
+    }
+}
+
+#[test]
+fn processes_that_share_a_folder_divide_the_runs_and_none_is_lost_with_its_process() {
+    let (base, examples, subsets) = (base(), examples(), subsets());
+    let recipe = recipe();
+    let go_on = |_: openledger_factory::DesignProgress<'_>| Proceed::Continue;
+    let whole = DesignOptions::default();
+    let alone = train_design_with(&base, &recipe, &examples, &subsets, &whole, go_on);
+    let alone = alone.expect("trains");
+    let folder = tempfile::tempdir().expect("a folder");
+    let checkpoints = Checkpoints { path: folder.path().to_owned(), every: 1000, states: false };
+    let options = DesignOptions { workers: 2, checkpoints: Some(checkpoints), ..whole };
+    let claim = |run: usize| {
+        let file = std::fs::File::create(folder.path().join(format!("run-{run}.lock")));
+        let file = file.expect("written");
+        file.lock().expect("claims");
+        file
+    };
+    let help = || train_unclaimed(&base, &recipe, &examples, &subsets, &options, go_on);
+
+    // What others are at is left to them.
+    let others = [claim(2), claim(5)];
+    assert_eq!(help().expect("trains"), [0, 1, 3, 4, 6, 7]);
+    drop(others);
+    let (reached, mut trained) = (AtomicUsize::new(0), Vec::new());
+    let other = claim(5);
+    std::thread::scope(|scope| {
+        let leader = scope.spawn(|| {
+            train_design_with(&base, &recipe, &examples, &subsets, &options, |at| {
+                assert_ne!(at.run, 5, "another process was at it");
+                reached.fetch_add(1, Ordering::Relaxed);
+                Proceed::Continue
+            })
+        });
+        // The other process ends its run while the leader waits for it.
+        let run = TrainingRun::new(&base, &recipe, &examples, &subsets[5]).expect("fits");
+        let path = folder.path().join("run-5.checkpoint");
+        let checkpoints = Checkpoints { path, every: 1000, states: false };
+        run.train(Some(&checkpoints), |_| Proceed::Continue).expect("trains");
+        drop(other);
+        trained = leader.join().expect("ends").expect("trains");
+    });
+    assert_eq!(reached.into_inner(), recipe.steps, "run 2 alone was left to train");
+    for (trained, alone) in trained.iter().zip(&alone) {
+        assert_eq!(trained.adapter.hash(), alone.adapter.hash());
+        assert_eq!(trained.trace, alone.trace);
     }
 }
 

@@ -1,5 +1,7 @@
 //! Training is a function of its inputs.
 
+mod toy;
+
 use openledger_factory::{
     DesignProgress, Example, Pretrain, Proceed, Recipe, TrainError, Trained, TrainingRecipe,
     pretrain, train, train_design,
@@ -8,36 +10,20 @@ use openledger_model::{Decoder, DecoderConfig, ScoreRequest, Weights};
 use openledger_tensor::{Random, SimdLevel, with_threads};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
+use toy::examples;
+
+const LAYERS: usize = 2;
 
 fn config() -> DecoderConfig {
-    DecoderConfig::llama(32, 2, (4, 2), 48, 64, 48)
+    toy::config(LAYERS)
 }
 
 fn base() -> Decoder {
-    Decoder::new(config(), Weights::random(&config(), 7), true)
-}
-
-/// Three players; each has its own questions, every question one answer.
-fn examples() -> Vec<Example> {
-    let mut random = Random::new(3, 3);
-    (0..18)
-        .map(|i| {
-            let tokens = (0..6 + i % 5).map(|_| 1 + random.below(63) as u32).collect();
-            Example { tokens, answer_start: 4, player: i % 3 }
-        })
-        .collect()
+    toy::base(LAYERS)
 }
 
 fn recipe() -> Recipe {
-    Recipe {
-        rank: 4,
-        alpha: 8.0,
-        steps: 12,
-        warmup_steps: 2,
-        batch_size: 4,
-        trace_every: 5,
-        ..Recipe::default()
-    }
+    toy::recipe(12)
 }
 
 fn run(base: &Decoder, recipe: &Recipe, examples: &[Example], subset: &[bool]) -> Trained {
@@ -151,13 +137,12 @@ fn a_resumed_base_has_the_bits_of_one_trained_in_one_go() {
 #[test]
 fn every_run_of_a_design_equals_that_run_alone() {
     let (base, examples) = (base(), examples());
-    let subsets: Vec<Vec<bool>> =
-        (0..8u32).map(|r| (0..3).map(|c| (r >> c) & 1 == 1).collect()).collect();
+    let subsets = toy::subsets();
     let alone: Vec<_> =
         subsets.iter().map(|subset| run(&base, &recipe(), &examples, subset)).collect();
     for threads in [1, 2, 3] {
         let steps = AtomicUsize::new(0);
-        let count = |p: DesignProgress| {
+        let count = |p: DesignProgress<'_>| {
             assert_eq!(p.runs, 8);
             steps.fetch_add(1, Ordering::Relaxed);
             Proceed::Continue

@@ -8,12 +8,17 @@
 
 use std::{fs, path::Path};
 
-use openledger_attribution::{Certificate, certify, effects, held_out, predicted};
-use openledger_factory::{DesignOptions, Proceed};
+use openledger_attribution::{
+    Certificate, Design, certify, effects, held_out, players_in, predicted,
+};
+use openledger_contracts::ModelRegistry::Fidelity;
+use openledger_factory::Proceed;
 use openledger_model::{Adapter, ScoreRequest};
 use openledger_primitives::{Address, B256};
 
-use crate::{Error, Ledger, ModelManifest, TrainedModel, TrainingJob, files::write_durably};
+use crate::{
+    Check, Error, Ledger, ModelManifest, TrainingJob, files::write_durably, training::StepCount,
+};
 
 /// File name of a model's certificate.
 const CERTIFICATE: &str = "certificate.json";
@@ -41,26 +46,87 @@ pub fn certificate_seed(registration_block: B256) -> u64 {
     u64::from_be_bytes([a, b, c, d, e, f, g, h])
 }
 
+/// Compares a certificate with what the chain says of its model, without training anything.
+///
+/// `registration_block`: hash of the block that registered the model. `committed`: hash and figures that its
+/// owner committed last.
+pub fn check_certificate(
+    certificate: &Certificate,
+    manifest: &ModelManifest,
+    registration_block: B256,
+    committed: (B256, &Fidelity),
+) -> Vec<Check> {
+    let seed = certificate_seed(registration_block);
+    let design = || {
+        if certificate.design == manifest.design {
+            Ok(())
+        } else {
+            Err("the certificate is about another design".to_owned())
+        }
+    };
+    let drawn_with = || match certificate.seed == seed {
+        true => Ok(()),
+        false => Err(format!(
+            "the seed is {}, but block {registration_block} gives {seed}",
+            certificate.seed
+        )),
+    };
+    let subsets = || {
+        let design = Design::try_from(&manifest.design).map_err(|error| error.to_string())?;
+        let count = certificate.subsets.len();
+        let drawn = held_out(&design, seed, count).map_err(|error| error.to_string())?;
+        match drawn.iter().zip(&certificate.subsets).position(|(drawn, found)| drawn != found) {
+            None => Ok(()),
+            Some(first) => Err(format!("subset {first} is another than the block's hash draws")),
+        }
+    };
+    let on_chain = || {
+        let figures = (
+            (committed.1.ldsPpm, committed.1.lowPpm, committed.1.highPpm),
+            committed.1.subsets as usize,
+        );
+        let own = (
+            (certificate.lds_ppm, certificate.low_ppm, certificate.high_ppm),
+            certificate.subsets.len(),
+        );
+        if certificate.hash() != committed.0 {
+            Err(format!("the chain holds the certificate {}", committed.0))
+        } else if figures != own {
+            Err("the chain holds other figures than the certificate".to_owned())
+        } else {
+            Ok(())
+        }
+    };
+    vec![
+        Check::new("design", "the certificate is about the model's design", design()),
+        Check::new("seed", "the seed is the hash of the block of registration", drawn_with()),
+        Check::new("subsets", "that seed draws these held-out subsets", subsets()),
+        Check::new("chain", "the chain holds this certificate and its figures", on_chain()),
+    ]
+}
+
 /// Trains `count` held-out subsets and says how well the effects predicted them. Blocks for as long as that
 /// takes.
+///
+/// `adapters`: of the runs of the job's design; `None` where the run is the base.
 ///
 /// Errors: [`Error::Attribution`] where the design leaves fewer subsets than that; what the factory reports.
 pub fn make_certificate(
     job: &TrainingJob<'_>,
-    trained: &TrainedModel,
+    adapters: &[Option<&Adapter>],
     seed: u64,
     count: usize,
     progress: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<Certificate, Error> {
-    let design = &trained.design;
+    let design = job.design;
     let masks = held_out(design, seed, count)?;
     let subsets: Vec<Vec<bool>> = masks
         .iter()
-        .map(|mask| (0..design.players()).map(|player| mask >> player & 1 == 1).collect())
+        .map(|mask| job.grouping.trained(&players_in(*mask, design.players())))
         .collect();
     let examples = job.examples()?;
-    let done = std::sync::atomic::AtomicU64::new(0);
-    let options = DesignOptions { threads: job.threads, ..DesignOptions::default() };
+    let counted = StepCount::new(subsets.len());
+    let options = job.options(None);
     let retrained = openledger_factory::train_design_with(
         job.base,
         job.recipe,
@@ -68,13 +134,11 @@ pub fn make_certificate(
         &subsets,
         &options,
         |at| {
-            let steps = done.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
-            progress(steps, (at.runs * at.progress.steps) as u64);
+            let (steps, of) = counted.count(at);
+            progress(steps, of);
             Proceed::Continue
         },
     )?;
-    let design_runs: Vec<Option<&Adapter>> =
-        trained.runs.iter().map(|run| run.as_ref().map(|run| &run.adapter)).collect();
     let held_out_runs: Vec<Option<&Adapter>> =
         retrained.iter().map(|run| Some(&run.adapter)).collect();
     let step = examples.len().div_ceil(CERTIFIED_ANSWERS_MAX).max(1);
@@ -94,7 +158,7 @@ pub fn make_certificate(
             })?;
             Ok(likelihoods.iter().map(|tokens| tokens.iter().sum()).collect())
         };
-        let effects = effects(design, &values(&design_runs)?)?;
+        let effects = effects(design, &values(adapters)?)?;
         predictions.push(predicted(effects.per_player(), &masks));
         actual.push(values(&held_out_runs)?);
     }

@@ -1,10 +1,12 @@
 use alloy_primitives::Bytes;
-use openledger_attribution::Evidence;
+use openledger_attribution::{Division, Evidence, MemberShare};
 use openledger_datanet::RecordProof;
 use openledger_primitives::{
     Address, B256, FeeParts, Price, Receipt, Settlement, SplitBps, keccak256, merkle,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::{contributors::players_hash, opening::OpenedEvidence};
 
 /// Version of the document format.
 pub const DOCUMENT_VERSION: u32 = 1;
@@ -58,10 +60,16 @@ pub struct AnswerEvidence {
     pub answer: String,
     /// The answer as the model produced it, with its end token where it reached one.
     pub answer_tokens: Vec<u32>,
-    /// The players of the design, in its order.
+    /// The contributors. Without a division they are the players of the design, in its order.
     pub players: Vec<Player>,
     /// Likelihoods, spans and everything derived from them.
     pub attribution: Evidence,
+    /// What the design of opened groups measured, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opened: Option<OpenedEvidence>,
+    /// Who stands behind each player, and how its share was divided, where contributors are grouped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub division: Option<Division>,
     /// Each record a span repeats, with the proof that the Datanet holds it.
     pub citations: Vec<Citation>,
     /// The model's price when the receipt was issued.
@@ -82,6 +90,8 @@ pub struct ModelEvidence {
     pub name: String,
     /// Hash of the base.
     pub base_hash: B256,
+    /// keccak-256 of the RFC 8785 form of the recipe.
+    pub recipe_hash: B256,
     /// Adapter of each run of the design; `None` where the run is the base itself. The first is the
     /// published one.
     pub adapters: Vec<Option<B256>>,
@@ -143,6 +153,59 @@ impl ReceiptDocument {
 }
 
 impl AnswerEvidence {
+    /// What each contributor gets, in their order, and how much of it was measured.
+    pub fn contributor_shares(&self) -> Vec<MemberShare> {
+        match &self.division {
+            Some(division) => division.shares.clone(),
+            None => (0u32..)
+                .zip(&self.attribution.outcome.shares.players)
+                .map(|(contributor, share)| MemberShare {
+                    contributor,
+                    share: *share,
+                    measured: *share,
+                })
+                .collect(),
+        }
+    }
+
+    /// The player that a contributor is, or stands behind.
+    pub fn player_of(&self, contributor: usize) -> Option<usize> {
+        match &self.division {
+            None => (contributor < self.players.len()).then_some(contributor),
+            Some(division) => division.player_of(u32::try_from(contributor).ok()?),
+        }
+    }
+
+    /// Whose a cited record is: its contributor.
+    pub fn contributor_of_record(&self, record: u32) -> Option<usize> {
+        let cited = self.citations.iter().find(|citation| citation.record == record)?;
+        let wallet = cited.proof.contributor.wallet();
+        self.players.iter().position(|player| Some(player.wallet) == wallet)
+    }
+
+    /// What the `recipeRoot` of an opening on chain must be.
+    pub fn opened_root(&self, opened: &OpenedEvidence) -> B256 {
+        let players = players_hash(&self.players, opened.inputs.grouping.groups());
+        recipe_root(self.model.recipe_hash, opened.inputs.design.hash, players)
+    }
+
+    /// What the model's `recipeRoot` on chain must be: recipe, design, and the wallets of its players.
+    pub fn recipe_root(&self) -> B256 {
+        let players = match &self.division {
+            Some(division) => {
+                let members = |player: &Vec<openledger_attribution::Member>| {
+                    player.iter().map(|member| member.contributor).collect::<Vec<_>>()
+                };
+                division.players.iter().map(members).collect()
+            }
+            None => {
+                (0u32..).take(self.players.len()).map(|player| vec![player]).collect::<Vec<_>>()
+            }
+        };
+        let players = players_hash(&self.players, &players);
+        recipe_root(self.model.recipe_hash, self.attribution.inputs.design.hash, players)
+    }
+
     /// What `receipt.evidenceHash` commits to: a Merkle node over the numbers a contract can read
     /// ([`openledger_attribution::Inputs::hash`]) and keccak-256 of the RFC 8785 form of all of it.
     pub fn hash(&self) -> B256 {
@@ -163,6 +226,11 @@ impl AnswerEvidence {
 /// keccak-256 of salt ‖ label ‖ RFC 8785 form: nobody without the salt can test a guess.
 fn salted(salt: B256, label: &str, value: &impl Serialize) -> B256 {
     keccak256([salt.as_slice(), label.as_bytes(), &canonical(value)].concat())
+}
+
+/// Commits to how every run of a model is made: recipe, design, and who is behind each of its players.
+pub(crate) fn recipe_root(recipe_hash: B256, design_hash: B256, players_hash: B256) -> B256 {
+    merkle::node_hash(recipe_hash, merkle::node_hash(design_hash, players_hash))
 }
 
 fn canonical(value: &impl Serialize) -> Vec<u8> {

@@ -62,12 +62,12 @@ pub enum Error {
         /// Why not.
         cause: std::io::Error,
     },
-    /// More contributors than one design holds.
-    #[error("{found} contributors: one design holds {max}; leave some out or join them")]
+    /// More contributors than one version of a Datanet holds.
+    #[error("{found} contributors: one version of a Datanet holds {max}; make several of it")]
     TooManyContributors {
         /// In the Datanet.
         found: usize,
-        /// [`openledger_attribution::PLAYERS_MAX`].
+        /// [`crate::CONTRIBUTORS_MAX`].
         max: usize,
     },
     /// The name belongs to a model with other adapters.

@@ -6,14 +6,14 @@ use openledger_datanet::Version;
 use openledger_primitives::{Address, OpenAmount, Share};
 use serde::Serialize;
 
-use crate::{Error, Player, ReceiptDocument, published_model::player_of_each_record, view::paid};
+use crate::{Error, Player, ReceiptDocument, contributors::contributor_of_each_record, view::paid};
 
 /// Why the data pot of one answer went where it went.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Explanation {
     /// Who was paid, the largest share first.
     pub contributors: Vec<Reason>,
-    /// Players of the model that got nothing for this answer.
+    /// Contributors of the model that got nothing for this answer.
     pub unpaid: usize,
     /// What nobody earned.
     pub commons: Share,
@@ -30,6 +30,11 @@ pub struct Reason {
     pub wallet: Address,
     /// Its share of the data pot.
     pub share: Share,
+    /// What of the share was measured, by its own text or its own effect. The rest is apportioned inside
+    /// its group.
+    pub measured: Share,
+    /// Contributors behind the player whose effect is given: one, unless it is grouped.
+    pub group: usize,
     /// What it was paid, in wei.
     pub paid_wei: OpenAmount,
     /// φ: the effect on the log-likelihood of the answer, in nats.
@@ -69,14 +74,21 @@ pub fn explain(
     };
     let names: Vec<&str> =
         evidence.players.iter().map(|player| player.contributor.as_str()).collect();
-    let said =
-        openledger_attribution::explain(&evidence.attribution, &names, &evidence.answer, &texts);
+    let said = openledger_attribution::explain(
+        &evidence.attribution,
+        evidence.division.as_ref(),
+        &names,
+        &evidence.answer,
+        &texts,
+    );
     let contributors: Vec<Reason> = said
         .contributors
         .into_iter()
         .map(|one| {
             let (effect_nats, times_likelier) = effect(document, usize::from(one.player));
-            let player = &evidence.players[usize::from(one.player)];
+            let player = &evidence.players[one.contributor as usize];
+            let division = evidence.division.as_ref();
+            let group = division.map_or(1, |all| all.players[usize::from(one.player)].len());
             let text_of = |record| {
                 let known = texts.iter().find(|text| text.record == record);
                 known.map_or_else(String::new, |known| known.text.to_owned())
@@ -87,6 +99,8 @@ pub fn explain(
                 contributor: player.contributor.clone(),
                 wallet: player.wallet,
                 share: one.share,
+                measured: one.measured,
+                group,
                 paid_wei: paid(document, player.wallet),
                 effect_nats,
                 times_likelier,
@@ -112,30 +126,27 @@ fn effect(document: &ReceiptDocument, player: usize) -> (f64, f64) {
 }
 
 fn texts_of<'a>(version: &'a Version, players: &[Player]) -> Result<Vec<RecordText<'a>>, Error> {
-    let owners = player_of_each_record(version, players)?;
+    let owners = contributor_of_each_record(version, players)?;
     let numbered = version.records().iter().zip(owners).zip(0..);
     Ok(numbered
-        .map(|((record, player), number)| RecordText {
+        .map(|((record, contributor), number)| RecordText {
             record: number,
-            player,
+            contributor,
             text: record.canonical().completion(),
         })
         .collect())
 }
 
-/// The records that the receipt cites, with the players whose spans they are.
+/// The records that the receipt cites, with the contributors whose they are.
 fn cited(document: &ReceiptDocument) -> Vec<RecordText<'_>> {
-    let spans = &document.evidence.attribution.outcome.credit.spans;
-    let owner =
-        |record| spans.iter().filter_map(|span| span.earliest).find(|at| at.record == record);
     document
         .evidence
         .citations
         .iter()
         .filter_map(|citation| {
             let text = citation.messages.last()?.content.as_str();
-            let player = owner(citation.record)?.player;
-            Some(RecordText { record: citation.record, player, text })
+            let contributor = document.evidence.contributor_of_record(citation.record)?;
+            Some(RecordText { record: citation.record, contributor: contributor as u32, text })
         })
         .collect()
 }

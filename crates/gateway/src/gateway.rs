@@ -7,7 +7,8 @@ use openledger_primitives::Address;
 use tokio::sync::{Mutex, Notify};
 
 use crate::{
-    Ledger, PublishedModel, Store, StoredReceipt, openai::ApiError, reservations::Reservations,
+    Ledger, PublishedModel, Store, StoredReceipt, TrainingStatus, openai::ApiError,
+    reservations::Reservations,
 };
 
 /// The service: models, the engine that runs them, the chain that pays for them.
@@ -27,6 +28,7 @@ pub struct Gateway {
     /// Tells whoever waits for a settlement to look again.
     pub(crate) settled: Notify,
     models: RwLock<Vec<Arc<PublishedModel>>>,
+    trainings: RwLock<Vec<TrainingStatus>>,
 }
 
 /// What a gateway is made of.
@@ -63,6 +65,7 @@ impl Gateway {
             issued: Notify::new(),
             settled: Notify::new(),
             models: RwLock::default(),
+            trainings: RwLock::default(),
         }
     }
 
@@ -76,6 +79,26 @@ impl Gateway {
     /// All models.
     pub fn models(&self) -> Vec<Arc<PublishedModel>> {
         self.models.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Shows how far a training is.
+    pub fn show_training(&self, status: TrainingStatus) {
+        let mut trainings = self.trainings.write().unwrap_or_else(PoisonError::into_inner);
+        match trainings.iter_mut().find(|other| other.job_id == status.job_id) {
+            Some(known) => *known = status,
+            None => trainings.push(status),
+        }
+    }
+
+    /// No longer shows a training.
+    pub fn end_training(&self, job_id: u64) {
+        let mut trainings = self.trainings.write().unwrap_or_else(PoisonError::into_inner);
+        trainings.retain(|training| training.job_id != job_id);
+    }
+
+    /// Trainings under way.
+    pub fn trainings(&self) -> Vec<TrainingStatus> {
+        self.trainings.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The model with this name or adapter hash.

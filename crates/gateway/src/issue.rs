@@ -64,14 +64,23 @@ impl Gateway {
         produced: &Produced,
     ) -> Result<AnswerEvidence, Error> {
         let model = &question.model;
+        let runs = model.manifest.runs.len();
+        let opened = model.opening.iter().flat_map(|opening| opening.runs.iter().skip(1));
+        let all = model.manifest.runs.iter().chain(opened);
         let adapters: Vec<Option<AdapterHash>> =
-            model.manifest.runs.iter().map(|run| run.map(|hash| AdapterHash(hash.0))).collect();
+            all.map(|run| run.map(|hash| AdapterHash(hash.0))).collect();
         let request = ScoreRequest {
             prompt: question.prompt.clone(),
             answer: produced.tokens.clone(),
             adapters,
         };
         let likelihoods = self.engine.score(request).await?;
+        let all: Vec<i64> = likelihoods.iter().map(|tokens| tokens.iter().sum()).collect();
+        let (values, opened) = all.split_at(runs);
+        // The first run of an opened design is the model itself.
+        let opened = || [&values[..1], opened].concat();
+        let opened =
+            model.opening.as_ref().map(|opening| opening.evidence(opened())).transpose()?;
         let matches = model.spans.matches(&produced.tokens);
         let mut evidence = AnswerEvidence {
             model: ModelEvidence::of(&model.manifest),
@@ -81,10 +90,12 @@ impl Gateway {
             answer: produced.text.clone(),
             answer_tokens: produced.tokens.clone(),
             players: model.manifest.players.clone(),
+            opened,
+            division: None,
             citations: self.citations(model, &matches)?,
             attribution: Evidence::new(Inputs {
                 design: model.manifest.design,
-                values: likelihoods.iter().map(|tokens| tokens.iter().sum()).collect(),
+                values: values.to_vec(),
                 surprisals: surprisals(&likelihoods[model.design.order()]),
                 influence: question.terms.influence,
                 matches,
@@ -99,6 +110,8 @@ impl Gateway {
         let tie_seed = evidence.answer_hash();
         let inputs = Inputs { tie_seed, ..evidence.attribution.inputs };
         evidence.attribution = Evidence::new(inputs)?;
+        evidence.division =
+            model.division(&evidence.answer, &evidence.attribution, evidence.opened.as_ref())?;
         evidence.fee = evidence.derive_fee()?;
         Ok(evidence)
     }
@@ -133,11 +146,11 @@ impl Gateway {
 }
 
 impl AnswerEvidence {
-    /// Who is paid which share: players of one wallet together, ascending by wallet, no zero shares.
+    /// Who is paid which share: contributors of one wallet together, ascending by wallet, no zero shares.
     pub fn payees(&self) -> Vec<Payee> {
         let mut by_wallet: BTreeMap<Address, u64> = BTreeMap::new();
-        for (player, share) in self.players.iter().zip(&self.attribution.outcome.shares.players) {
-            *by_wallet.entry(player.wallet).or_default() += share.parts();
+        for (player, member) in self.players.iter().zip(self.contributor_shares()) {
+            *by_wallet.entry(player.wallet).or_default() += member.share.parts();
         }
         by_wallet
             .into_iter()
@@ -205,6 +218,7 @@ impl ModelEvidence {
         Self {
             name: manifest.name.clone(),
             base_hash: manifest.base_hash,
+            recipe_hash: manifest.recipe_hash(),
             adapters: manifest.runs.clone(),
             datanets: manifest.datanets.clone(),
         }

@@ -1,16 +1,19 @@
 use std::{fs, path::Path};
 
+use openledger_attribution::{Design, Grouping};
 use openledger_datanet::{Version, save_version};
 use openledger_factory::{Recipe, Trained};
 use openledger_model::{Adapter, Decoder};
-use openledger_primitives::{Address, B256, Price, keccak256, merkle};
+use openledger_primitives::{Address, B256, Price};
 
 use crate::{
     Error, Ledger, ModelManifest, PublishedModel, TrainedModel,
-    document::{DatanetEvidence, Player},
-    ledger::{Included, Registration},
-    published_model::{design_root, records_folder, run_folder, states_folder},
-    retrain::trace_root,
+    contributors::players_hash,
+    document::{DatanetEvidence, Player, recipe_root},
+    ledger::{Included, Registration, TrainingTerms},
+    opening::opening_folder,
+    published_model::{design_root, recipe_hash, records_folder, run_folder, states_folder},
+    retrain::{states_of, trace_root},
     work_folder::WorkFolder,
 };
 
@@ -19,7 +22,7 @@ use crate::{
 pub struct Contributed {
     /// Where it is committed.
     pub datanet: DatanetEvidence,
-    /// Its contributors, in the order of their first record.
+    /// Its contributors, in the order of their first record; a design may group them.
     pub players: Vec<Player>,
     /// Transaction and block of the commitment.
     pub included: Included,
@@ -48,12 +51,16 @@ pub async fn contribute(
     Ok(Contributed { datanet, players, included })
 }
 
-/// The contributors of a version as players of a design.
+/// Contributors of one version, at most: `DatanetRegistry.MAX_CONTRIBUTORS`, and so many payees a receipt
+/// may have.
+pub const CONTRIBUTORS_MAX: usize = 256;
+
+/// The contributors of a version, in the order of their first record.
 ///
-/// Errors: [`Error::TooManyContributors`] beyond what one design holds.
+/// Errors: [`Error::TooManyContributors`] beyond [`CONTRIBUTORS_MAX`].
 pub fn players(version: &Version) -> Result<Vec<Player>, Error> {
     let contributions = version.contributions();
-    let max = usize::from(openledger_attribution::PLAYERS_MAX);
+    let max = CONTRIBUTORS_MAX;
     if contributions.len() > max {
         return Err(Error::TooManyContributors { found: contributions.len(), max });
     }
@@ -82,6 +89,10 @@ pub struct Publication<'a> {
     pub base: &'a Decoder,
     /// How it was trained.
     pub recipe: &'a Recipe,
+    /// Who stands behind each player of the design.
+    pub grouping: &'a Grouping,
+    /// The training that was announced for it; 0 for none.
+    pub job_id: u64,
     /// The adapters.
     pub trained: &'a TrainedModel,
     /// The Datanet version.
@@ -113,25 +124,26 @@ pub async fn publish(
     {
         return Err(Error::NameTaken(publication.name.to_owned()));
     }
-    let runs = save_runs(&folder, publication)?;
+    let runs = save_runs(&folder, publication.trained)?;
     save_version(publication.version, &records_folder(&folder))?;
-    let trace = |run: &Option<Trained>| {
-        run.iter().flat_map(|trained| &trained.trace).map(|state| B256::from(*state)).collect()
-    };
+    let trace = |run: &Option<Trained>| run.as_ref().map(states_of).unwrap_or_default();
     let traces: Vec<Vec<B256>> = publication.trained.runs.iter().map(trace).collect();
-    let recipe_json = serde_json_canonicalizer::to_vec(publication.recipe)
-        .map_err(|error| Error::Corrupt(error.to_string()))?;
     let datanet = &publication.contributed.datanet;
     let registration = Registration {
         name: publication.name.to_owned(),
         base_hash: publication.base.hash().into(),
         adapter_hash: runs[0].unwrap_or_default(),
-        // Recipe and design together say how every run was made.
-        recipe_root: merkle::node_hash(keccak256(recipe_json), publication.trained.design.hash()),
+        recipe_root: plan_root(
+            publication.recipe,
+            &publication.trained.design,
+            publication.grouping,
+            &publication.contributed.players,
+        ),
         trace_root: trace_root(&traces),
         design_root: design_root(&runs),
         datanets: vec![(datanet.datanet_id, datanet.version)],
         price: publication.price,
+        job_id: publication.job_id,
     };
     let model_id = match registered {
         Some(id) => id,
@@ -148,11 +160,39 @@ pub async fn publish(
         design: publication.trained.design.reference(),
         runs,
         players: publication.contributed.players.clone(),
+        grouping: publication.grouping.clone(),
         datanets: vec![datanet.clone()],
     };
     PublishedModel::save_manifest(&folder, &manifest)?;
     WorkFolder::of(&folder).remove()?;
     Ok(manifest)
+}
+
+/// What is announced of a training before it begins.
+pub fn training_terms(
+    base: &Decoder,
+    recipe: &Recipe,
+    design: &Design,
+    grouping: &Grouping,
+    (players, datanet): (&[Player], &DatanetEvidence),
+) -> TrainingTerms {
+    TrainingTerms {
+        base_hash: base.hash().into(),
+        recipe_root: plan_root(recipe, design, grouping, players),
+        runs: design.run_count(),
+        datanet: (datanet.datanet_id, datanet.version),
+    }
+}
+
+/// Commits to how every run of a model is made: the `recipeRoot` of the registry.
+pub(crate) fn plan_root(
+    recipe: &Recipe,
+    design: &Design,
+    grouping: &Grouping,
+    players: &[Player],
+) -> B256 {
+    let players = players_hash(players, grouping.groups());
+    recipe_root(recipe_hash(recipe), design.hash(), players)
 }
 
 /// Registers the adapters of a model's folder with the engine, after checking their hashes.
@@ -175,19 +215,31 @@ pub fn load_adapters(
         }
         engine.register(adapter);
     }
+    if let Some(opening) = &model.opening {
+        let folder = opening_folder(folder, opening.index);
+        for (run, hash) in opening.runs.iter().enumerate().skip(1) {
+            let Some(hash) = hash else { continue };
+            let path = run_folder(&folder, run);
+            let adapter = Adapter::load(&path, base)?;
+            if B256::from(adapter.hash()) != *hash {
+                return Err(Error::Corrupt(format!("{} has another hash", path.display())));
+            }
+            engine.register(adapter);
+        }
+    }
     Ok(())
 }
 
 /// Writes the adapter of each run as a PEFT folder. What an interrupted publication left is replaced.
-fn save_runs(folder: &Path, publication: &Publication<'_>) -> Result<Vec<Option<B256>>, Error> {
+pub(crate) fn save_runs(folder: &Path, model: &TrainedModel) -> Result<Vec<Option<B256>>, Error> {
     if folder.exists() {
         fs::remove_dir_all(folder).map_err(|error| Error::io("replace", folder, error))?;
     }
     let work = WorkFolder::of(folder);
     let (published, design) = (work.published(), work.design());
     let mut counterfactual = 0;
-    let mut hashes = Vec::with_capacity(publication.trained.runs.len());
-    for (run, trained) in publication.trained.runs.iter().enumerate() {
+    let mut hashes = Vec::with_capacity(model.runs.len());
+    for (run, trained) in model.runs.iter().enumerate() {
         let Some(trained) = trained else {
             hashes.push(None);
             continue;

@@ -3,20 +3,24 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use openledger_attribution::{Certificate, Design, DesignRef, SpanIndex};
+use openledger_attribution::{
+    Certificate, Design, DesignRef, Division, Evidence, Grouping, SpanIndex,
+};
 use openledger_datanet::{Version, load_version};
 use openledger_factory::Recipe;
 use openledger_model::{ChatTemplate, Tokenizer};
 use openledger_openlora::AdapterHash;
-use openledger_primitives::{B256, merkle};
+use openledger_primitives::{B256, keccak256, merkle};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
     Error,
     certify::read_certificate,
+    contributors::{Members, contributor_of_each_record},
     document::{DatanetEvidence, Player},
     examples::answer_tokens,
+    opening::{OpenedEvidence, OpeningManifest},
 };
 
 /// File name of a model's manifest.
@@ -44,8 +48,10 @@ pub struct ModelManifest {
     pub design: DesignRef,
     /// Adapter of each run; `None` where the run is the base itself.
     pub runs: Vec<Option<B256>>,
-    /// Players, in the order of the design.
+    /// Contributors, in the order of their first record.
     pub players: Vec<Player>,
+    /// Which of them stand behind each player of the design.
+    pub grouping: Grouping,
     /// Datanet versions it was trained on.
     pub datanets: Vec<DatanetEvidence>,
 }
@@ -61,6 +67,10 @@ pub struct PublishedModel {
     pub records: Version,
     /// Suffix array over the completions.
     pub spans: SpanIndex,
+    /// What members of groups have to do with an answer; nothing where everybody plays alone.
+    pub(crate) members: Option<Members>,
+    /// The newest design that opens groups of its contributors.
+    pub opening: Option<OpeningManifest>,
     /// How well its effects predict what retraining gives, if that was measured.
     pub certificate: Option<Certificate>,
 }
@@ -85,10 +95,20 @@ impl ModelManifest {
         design_root(&self.runs)
     }
 
+    /// See [`recipe_hash`].
+    pub(crate) fn recipe_hash(&self) -> B256 {
+        recipe_hash(&self.recipe)
+    }
+
     /// Adapter that answers.
     pub fn published(&self) -> Option<AdapterHash> {
         self.runs.first().copied().flatten().map(|hash| AdapterHash(hash.0))
     }
+}
+
+/// keccak-256 of the RFC 8785 form of a recipe.
+pub(crate) fn recipe_hash(recipe: &Recipe) -> B256 {
+    keccak256(serde_json_canonicalizer::to_vec(recipe).expect("a recipe is plain data"))
 }
 
 /// See [`ModelManifest::design_root`].
@@ -122,14 +142,44 @@ impl PublishedModel {
         template: &ChatTemplate,
     ) -> Result<Self, Error> {
         let design = Design::try_from(&manifest.design)?;
-        let players = player_of_each_record(&records, &manifest.players)?;
+        let owners = contributor_of_each_record(&records, &manifest.players)?;
+        if manifest.grouping.contributors() != manifest.players.len()
+            || manifest.grouping.groups().len() != design.players()
+            || !manifest.grouping.fixed().is_empty()
+        {
+            let what = "the groups are not those of the design and the contributors";
+            return Err(Error::Corrupt(what.into()));
+        }
         let completions = records
             .records()
             .iter()
             .map(|record| answer_tokens(record.canonical(), tokenizer, template))
             .collect::<Result<Vec<_>, _>>()?;
+        let player_of = manifest.grouping.players();
+        let players: Vec<u8> =
+            owners.iter().filter_map(|owner| player_of[*owner as usize]).collect();
+        let grouped = !manifest.grouping.is_alone();
+        let members =
+            grouped.then(|| Members::new(&manifest.grouping, &records, owners, &completions));
         let spans = SpanIndex::build(players.into_iter().zip(completions))?;
-        Ok(Self { manifest, design, records, spans, certificate: None })
+        Ok(Self { manifest, design, records, spans, members, opening: None, certificate: None })
+    }
+
+    /// How the players' shares of an answer are divided among the contributors behind them; nothing where
+    /// everybody plays alone.
+    pub(crate) fn division(
+        &self,
+        answer: &str,
+        attribution: &Evidence,
+        opened: Option<&OpenedEvidence>,
+    ) -> Result<Option<Division>, Error> {
+        let Some(members) = &self.members else { return Ok(None) };
+        let Evidence { inputs, outcome } = attribution;
+        let mut players = members.of_answer(answer, &outcome.credit, &self.records);
+        if let Some(opened) = opened {
+            opened.inputs.weigh(&opened.outcome, &mut players);
+        }
+        Ok(Some(Division::new(outcome, inputs.influence, players, inputs.tie_seed)?))
     }
 
     /// Reads a model's folder. The Datanet root is recomputed from the records.
@@ -146,7 +196,8 @@ impl PublishedModel {
             return Err(Error::Corrupt(what));
         }
         let certificate = read_certificate(folder)?;
-        Ok(Self { certificate, ..Self::new(manifest, records, tokenizer, template)? })
+        let opening = OpeningManifest::newest(folder)?;
+        Ok(Self { certificate, opening, ..Self::new(manifest, records, tokenizer, template)? })
     }
 
     /// Writes the manifest; last of all, so a folder with a manifest is complete.
@@ -188,7 +239,8 @@ impl PublishedModel {
             "id": manifest.name, "object": "model", "created": manifest.created,
             "owned_by": "openledger", "model_id": manifest.model_id,
             "base_hash": manifest.base_hash, "adapter_hash": manifest.runs.first().copied().flatten(),
-            "contributors": manifest.players.len(), "records": self.records.records().len(),
+            "contributors": manifest.players.len(), "players": self.design.players(),
+            "opening": self.opening.as_ref().map(|opening| opening.index), "records": self.records.records().len(),
             "fidelity": self.fidelity(),
         })
     }
@@ -220,23 +272,4 @@ pub fn training_records(
         }
     }
     Ok(None)
-}
-
-/// Player of each record, in record order.
-pub(crate) fn player_of_each_record(
-    records: &Version,
-    players: &[Player],
-) -> Result<Vec<u8>, Error> {
-    records
-        .records()
-        .iter()
-        .map(|record| {
-            let wallet = record.contributor().wallet();
-            players
-                .iter()
-                .position(|player| Some(player.wallet) == wallet)
-                .and_then(|player| u8::try_from(player).ok())
-                .ok_or_else(|| Error::Corrupt("a record's contributor is no player".into()))
-        })
-        .collect()
 }

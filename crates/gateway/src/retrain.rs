@@ -3,13 +3,14 @@
 
 use std::{fs, path::Path};
 
-use openledger_factory::{TrainingRun, state_file};
-use openledger_model::{ChatTemplate, Decoder, Tokenizer};
+use openledger_attribution::Certificate;
+use openledger_factory::{Trained, TrainingRun, state_file};
+use openledger_model::{Adapter, ChatTemplate, Decoder, Tokenizer};
 use openledger_primitives::{B256, merkle};
 use serde::Serialize;
 
 use crate::{
-    Error, PublishedModel, TrainingJob,
+    CommittedStates, Error, ModelManifest, PublishedModel, TrainingJob, make_certificate,
     published_model::{run_folder, states_folder},
 };
 
@@ -49,16 +50,24 @@ impl SegmentReport {
     }
 }
 
-/// Commits to the traces of all runs: a Merkle root over the roots of the runs, zero for the base.
+/// Commits to the traces of all runs: a Merkle root over the roots of the runs, zero for the base. The
+/// registry computes the same from what was committed while training.
 pub fn trace_root(traces: &[Vec<B256>]) -> B256 {
-    let run = |trace: &Vec<B256>| {
-        let leaves: Vec<B256> =
-            trace.iter().map(|state| merkle::leaf_hash(state.as_slice())).collect();
-        if leaves.is_empty() { B256::ZERO } else { merkle::root(&leaves) }
-    };
     let runs: Vec<B256> =
-        traces.iter().map(|trace| merkle::leaf_hash(run(trace).as_slice())).collect();
+        traces.iter().map(|trace| merkle::leaf_hash(run_root(trace).as_slice())).collect();
     merkle::root(&runs)
+}
+
+/// Commits to the states of one run so far: their Merkle root, zero for none.
+pub(crate) fn run_root(states: &[B256]) -> B256 {
+    let leaves: Vec<B256> =
+        states.iter().map(|state| merkle::leaf_hash(state.as_slice())).collect();
+    if leaves.is_empty() { B256::ZERO } else { merkle::root(&leaves) }
+}
+
+/// State hashes of a finished run.
+pub(crate) fn states_of(trained: &Trained) -> Vec<B256> {
+    trained.trace.iter().map(|state| B256::from(*state)).collect()
 }
 
 impl Retraining {
@@ -70,7 +79,7 @@ impl Retraining {
         let models = data_dir.join("models");
         let mut known = Vec::new();
         for folder in PublishedModel::folders(&models)? {
-            let Some(manifest) = crate::ModelManifest::read(&folder)? else { continue };
+            let Some(manifest) = ModelManifest::read(&folder)? else { continue };
             if manifest.name != name {
                 known.push(manifest.name);
                 continue;
@@ -95,9 +104,89 @@ impl Retraining {
         (self.model.manifest.model_id, self.model.manifest.trace_root)
     }
 
+    /// Compares what was committed on chain while training with the traces.
+    ///
+    /// Errors: [`Error::Audit`] naming the first commitment that does not cover the states of its run up to
+    /// its step, or the first run whose last state was never committed.
+    pub fn check_committed(&self, committed: &[CommittedStates]) -> Result<(), Error> {
+        let manifest = &self.model.manifest;
+        let mut last = vec![0; manifest.traces.len()];
+        for states in committed {
+            let CommittedStates { run, step, root, block } = *states;
+            let trace = manifest.traces.get(run).map(Vec::as_slice).unwrap_or_default();
+            let entries = manifest.recipe.trace_entries(step);
+            let covers = step <= manifest.recipe.steps
+                && manifest.recipe.traces(step)
+                && trace.get(..entries).is_some_and(|states| run_root(states) == root);
+            if !covers {
+                return Err(Error::Audit(format!(
+                    "what block {block} commits of run {run} after {step} steps is not what its trace has"
+                )));
+            }
+            last[run] = last[run].max(entries);
+        }
+        match (0..last.len()).find(|run| last[*run] < manifest.traces[*run].len()) {
+            Some(run) => {
+                Err(Error::Audit(format!("the last state of run {run} was not committed")))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Segments of a run; none for a run that is the base.
     pub fn segments(&self, run: usize) -> usize {
         self.model.manifest.traces.get(run).map_or(0, Vec::len)
+    }
+
+    /// Its manifest.
+    pub fn manifest(&self) -> &ModelManifest {
+        &self.model.manifest
+    }
+
+    /// Its certificate, if it has one.
+    pub fn certificate(&self) -> Option<&Certificate> {
+        self.model.certificate.as_ref()
+    }
+
+    /// Trains the held-out subsets of `count` again that `seed` draws, and compares them with what the kept
+    /// adapters predict: the certificate that follows.
+    ///
+    /// Errors: [`Error::Audit`] if an adapter is not the recorded one; those of [`make_certificate`].
+    pub fn certify_again(
+        &self,
+        seed: u64,
+        count: usize,
+        threads: usize,
+        progress: &(dyn Fn(u64, u64) + Sync),
+    ) -> Result<Certificate, Error> {
+        let mut adapters = Vec::with_capacity(self.model.manifest.runs.len());
+        for (run, hash) in self.model.manifest.runs.iter().enumerate() {
+            let load = |_| Adapter::load(&run_folder(&self.folder, run), &self.base);
+            let adapter = hash.map(load).transpose()?;
+            if adapter.as_ref().map(|adapter| B256::from(adapter.hash())) != *hash {
+                return Err(Error::Audit(format!("the adapter of run {run} has another hash")));
+            }
+            adapters.push(adapter);
+        }
+        let adapters: Vec<Option<&Adapter>> = adapters.iter().map(Option::as_ref).collect();
+        make_certificate(&self.job(threads), &adapters, seed, count, progress)
+    }
+
+    fn job(&self, threads: usize) -> TrainingJob<'_> {
+        let manifest = &self.model.manifest;
+        TrainingJob {
+            base: &self.base,
+            tokenizer: &self.tokenizer,
+            template: &self.template,
+            version: &self.model.records,
+            players: &manifest.players,
+            grouping: &manifest.grouping,
+            recipe: &manifest.recipe,
+            design: &self.model.design,
+            threads,
+            workers: threads,
+            folder: &self.folder,
+        }
     }
 
     /// Trains `segment` of `run` again, from the state that the run had at its start.
@@ -119,18 +208,8 @@ impl Retraining {
                 n => format!("run {run} has the segments 1 to {n}, not {segment}"),
             }));
         };
-        let subset = self.model.design.subset(run);
-        let job = TrainingJob {
-            base: &self.base,
-            tokenizer: &self.tokenizer,
-            template: &self.template,
-            version: &self.model.records,
-            players: &manifest.players,
-            recipe: &manifest.recipe,
-            design: &self.model.design,
-            threads,
-            folder: &self.folder,
-        };
+        let subset = manifest.grouping.trained(&self.model.design.subset(run));
+        let job = self.job(threads);
         let examples = job.examples()?;
         let training = TrainingRun::new(&self.base, &manifest.recipe, &examples, &subset)?;
         let first = (segment - 1) * manifest.recipe.trace_every;
@@ -177,7 +256,10 @@ impl Retraining {
 }
 
 /// The base with this hash among those under `data_dir`, and its folder.
-fn base_for_training(data_dir: &Path, hash: B256) -> Result<(Decoder, std::path::PathBuf), Error> {
+pub(crate) fn base_for_training(
+    data_dir: &Path,
+    hash: B256,
+) -> Result<(Decoder, std::path::PathBuf), Error> {
     let bases = data_dir.join("bases");
     let entries = fs::read_dir(&bases).map_err(|error| Error::io("read", &bases, error))?;
     for entry in entries {

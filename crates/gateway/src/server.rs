@@ -53,6 +53,7 @@ fn router(gateway: Arc<Gateway>) -> Router {
         .route("/v1/chat/completions", post(chat_completions))
         .route("/v1/models", get(models))
         .route("/v1/models/{model}", get(model))
+        .route("/v1/training/jobs", get(training_jobs))
         .route("/v1/attributions/{id}", get(attribution))
         .route("/v1/receipts/{id}", get(receipt))
         .route("/healthz", get(|| async { "ok" }))
@@ -159,6 +160,10 @@ async fn model(
 ) -> Result<Json<Value>, ApiError> {
     let model = gateway.model(&name).ok_or_else(|| ApiError::model_not_found(&name))?;
     Ok(Json(model.listing()))
+}
+
+async fn training_jobs(State(gateway): State<Arc<Gateway>>) -> Json<Value> {
+    Json(json!({ "object": "list", "data": gateway.trainings() }))
 }
 
 async fn attribution(

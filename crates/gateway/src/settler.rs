@@ -12,6 +12,9 @@ use crate::{
 
 /// Most receipts in one transaction; the contract's limit.
 const BATCH_MAX: u32 = 64;
+/// Payees that the receipts of one transaction have together, but for a receipt that alone has more: what
+/// fits into a block.
+const PAYEES_MAX: usize = 512;
 /// How often open receipts are looked for even if nobody called: what a crash left behind.
 const IDLE: Duration = Duration::from_secs(5);
 /// Wait after the chain failed to answer.
@@ -44,7 +47,8 @@ impl Gateway {
         if open.is_empty() {
             return Ok(0);
         }
-        let documents = open.iter().map(parsed).collect::<Result<Vec<_>, _>>()?;
+        let mut documents = open.iter().map(parsed).collect::<Result<Vec<_>, _>>()?;
+        documents.truncate(in_one_batch(documents.iter().map(|one| one.receipt.payees.len())));
         match self.settle_batch(&documents).await {
             Err(Error::Reverted { .. }) => {
                 // The contract takes a batch whole or not at all: find the receipt it refuses.
@@ -54,7 +58,7 @@ impl Gateway {
             }
             outcome => outcome?,
         }
-        Ok(open.len())
+        Ok(documents.len())
     }
 
     async fn settle_batch(&self, documents: &[ReceiptDocument]) -> Result<(), Error> {
@@ -120,7 +124,30 @@ impl Gateway {
     }
 }
 
+/// How many receipts, with so many payees each, one transaction settles.
+fn in_one_batch(payees: impl Iterator<Item = usize>) -> usize {
+    let sums = payees.scan(0, |sum, payees| {
+        *sum += payees;
+        Some(*sum)
+    });
+    sums.take_while(|sum| *sum <= PAYEES_MAX).count().max(1)
+}
+
 fn parsed(receipt: &StoredReceipt) -> Result<ReceiptDocument, Error> {
     serde_json::from_str(&receipt.document)
         .map_err(|error| Error::Corrupt(format!("receipt {}: {error}", receipt.receipt_id)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_holds_as_many_receipts_as_its_payees_allow_and_always_one() {
+        let batch = |payees: &[usize]| in_one_batch(payees.iter().copied());
+        assert_eq!(batch(&[8; 64]), 64);
+        assert_eq!(batch(&[256; 64]), 2);
+        assert_eq!(batch(&[600, 1]), 1);
+        assert_eq!(batch(&[0, 512, 1]), 2);
+    }
 }

@@ -134,6 +134,20 @@ impl Store {
         rows.iter().map(stored).collect()
     }
 
+    /// Documents of settled receipts with their row numbers, in the order of rows, those after row `after`,
+    /// at most `limit`.
+    pub async fn settled_after(&self, after: i64, limit: u32) -> Result<Vec<(i64, String)>, Error> {
+        let rows = sqlx::query(
+            "SELECT rowid, document FROM receipts WHERE status = 'settled' AND rowid > ? \
+             ORDER BY rowid LIMIT ?",
+        )
+        .bind(after)
+        .bind(limit)
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter().map(|row| Ok((row.try_get("rowid")?, row.try_get("document")?))).collect()
+    }
+
     /// What `payer` owes in receipts the chain has not settled yet.
     pub async fn owed(&self, payer: Address) -> Result<OpenAmount, Error> {
         let rows =

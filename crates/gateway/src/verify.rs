@@ -5,6 +5,7 @@
 
 use alloy_primitives::Signature;
 use alloy_sol_types::{Eip712Domain, SolStruct};
+use openledger_attribution::{Basis, Evidence};
 use openledger_datanet::{Canonical, Role as RecordRole};
 use openledger_primitives::{Address, B256, receipt_domain};
 use serde::Serialize;
@@ -106,6 +107,11 @@ fn verify(document: &ReceiptDocument, operator: Option<Address>) -> Vec<Check> {
             "likelihoods, effects, noise floor and spans give these shares",
             shares(evidence),
         ),
+        Check::new(
+            "members",
+            "each group's share goes to its members, by their own text and by weight",
+            members(evidence),
+        ),
         Check::new("payees", "the wallets paid are the shares' owners", payees(document)),
         Check::new("fee", "price and split give this fee, to the wei", fee(document)),
         Check::new(
@@ -134,8 +140,8 @@ fn spans(evidence: &AnswerEvidence) -> Result<(), String> {
         let citation = citation.ok_or_else(|| {
             format!("span {index} names record {}, which is not cited", holder.record)
         })?;
-        let player = evidence.players.get(usize::from(holder.player));
-        if player.map(|player| player.wallet) != citation.proof.contributor.wallet() {
+        let owner = evidence.contributor_of_record(citation.record);
+        if owner.and_then(|owner| evidence.player_of(owner)) != Some(holder.player.into()) {
             return Err(format!("span {index} credits a player who did not contribute its record"));
         }
         let (start, end) = (span.start as usize, span.end() as usize);
@@ -183,13 +189,64 @@ fn shares(evidence: &AnswerEvidence) -> Result<(), String> {
     if inputs.surprisals.len() != evidence.answer_tokens.len() {
         return Err("there is not one surprisal per answer token".into());
     }
-    if usize::from(inputs.design.players) != evidence.players.len() {
+    let players = evidence.division.as_ref().map_or(evidence.players.len(), |d| d.players.len());
+    if usize::from(inputs.design.players) != players {
         return Err("there is not one player per column of the design".into());
     }
     if inputs.values.len() != evidence.model.adapters.len() {
         return Err("there is not one adapter per run of the design".into());
     }
     equal("tie seed", evidence.answer_hash(), inputs.tie_seed)
+}
+
+/// Members of groups: once each, charged for their own text, paid what follows.
+fn members(evidence: &AnswerEvidence) -> Result<(), String> {
+    let Some(division) = &evidence.division else { return Ok(()) };
+    let Evidence { inputs, outcome } = &evidence.attribution;
+    division
+        .verify(outcome, inputs.influence, inputs.tie_seed)
+        .map_err(|error| error.to_string())?;
+    if division.shares.len() != evidence.players.len() {
+        return Err("not every contributor stands behind one player".into());
+    }
+    for member in division.players.iter().flatten() {
+        let number = member.contributor as usize;
+        let own = outcome.credit.spans.iter().filter(|span| {
+            let record = span.earliest.map(|holder| holder.record);
+            record.and_then(|record| evidence.contributor_of_record(record)) == Some(number)
+        });
+        if own.map(|span| span.charged).sum::<u64>() != member.charged {
+            return Err(format!("contributor {number} is charged for other text than its own"));
+        }
+    }
+    if let Some(opened) = &evidence.opened {
+        opened.verify(inputs.values.first().copied().unwrap_or_default())?;
+        if opened.inputs.grouping.contributors() != evidence.players.len() {
+            return Err("the opened design has other contributors".into());
+        }
+    }
+    for members in &division.players {
+        // What was measured of the members takes the place of any weight that is claimed.
+        let mut weighed = members.clone();
+        if let Some(opened) = &evidence.opened {
+            opened.inputs.weigh(&opened.outcome, std::slice::from_mut(&mut weighed));
+        }
+        for (member, weighed) in members.iter().zip(&weighed) {
+            let holds = match (members.len(), weighed.basis) {
+                (1, _) => (member.weight, member.basis) == (1, Basis::Measured),
+                (_, Basis::Measured) => {
+                    evidence.opened.is_some()
+                        && (member.weight, member.basis) == (weighed.weight, weighed.basis)
+                }
+                (_, Basis::Apportioned) => member.basis == Basis::Apportioned,
+            };
+            if !holds {
+                let number = member.contributor;
+                return Err(format!("contributor {number} is not measured as it is claimed"));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn payees(document: &ReceiptDocument) -> Result<(), String> {

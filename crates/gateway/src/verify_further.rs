@@ -9,6 +9,7 @@ use crate::{
     document::ReceiptDocument,
     examples::answer_tokens,
     issue::surprisals,
+    opening::opening_folder,
     published_model::{design_root, run_folder},
     verify::Check,
 };
@@ -36,6 +37,21 @@ async fn chain_agrees(
         || model.name != evidence.model.name
     {
         return Ok(Err("the registered model has another name, base, adapter or design".into()));
+    }
+    if model.recipeRoot != evidence.recipe_root() {
+        let what = "the registered model has another recipe, other players or other wallets";
+        return Ok(Err(what.into()));
+    }
+    if let Some(opened) = &evidence.opened {
+        let found = ledger.opening(model_id, opened.index).await?;
+        let agrees = found.is_some_and(|found| {
+            found.designRoot == design_root(&opened.adapters)
+                && found.recipeRoot == evidence.opened_root(opened)
+                && found.openedAt <= receipt.issuedAt
+        });
+        if !agrees {
+            return Ok(Err("the chain knows no such opening of the model's groups".into()));
+        }
     }
     for datanet in &evidence.model.datanets {
         if ledger.version_root(datanet.datanet_id, datanet.version).await? != datanet.root {
@@ -105,14 +121,16 @@ fn likelihoods_agree(
     let Some((base, tokenizer, template)) = base_of(evidence.model.base_hash, data_dir)? else {
         return Ok(Err(format!("no base with hash {} here", evidence.model.base_hash)));
     };
-    let mut folder = None;
+    let mut found = None;
     for candidate in PublishedModel::folders(&data_dir.join("models"))? {
         let model = PublishedModel::load(&candidate, &tokenizer, &template)?;
         if model.manifest.runs == evidence.model.adapters {
-            folder = Some(candidate);
+            found = Some((candidate, model));
         }
     }
-    let Some(folder) = folder else { return Ok(Err("no model with these adapters here".into())) };
+    let Some((folder, model)) = found else {
+        return Ok(Err("no model with these adapters here".into()));
+    };
 
     let messages: Vec<Message> = evidence
         .request
@@ -149,6 +167,27 @@ fn likelihoods_agree(
         .collect();
     let likelihoods = base.log_likelihoods(&requests)?;
     let inputs = &evidence.attribution.inputs;
+    if let Some(opened) = &evidence.opened {
+        let known = model.opening.as_ref().map(|opening| &opening.runs);
+        if known != Some(&opened.adapters) {
+            return Ok(Err("the model here has other opened groups".into()));
+        }
+        let folder = opening_folder(&folder, opened.index);
+        for (run, hash) in opened.adapters.iter().enumerate().skip(1) {
+            let adapter =
+                hash.map(|_| Adapter::load(&run_folder(&folder, run), &base)).transpose()?;
+            if adapter.as_ref().map(|adapter| B256::from(adapter.hash())) != *hash {
+                return Ok(Err(format!("the adapter of opened run {run} has another hash")));
+            }
+            let (answer_start, adapter) = (evidence.prompt_tokens.len(), adapter.as_ref());
+            let likelihood =
+                base.log_likelihoods(&[ScoreRequest { tokens: &tokens, answer_start, adapter }])?;
+            let value: i64 = likelihood.iter().flatten().sum();
+            if opened.inputs.values.get(run) != Some(&value) {
+                return Ok(Err(format!("opened run {run} gives another likelihood")));
+            }
+        }
+    }
     let values: Vec<i64> = likelihoods.iter().map(|tokens| tokens.iter().sum()).collect();
     if let Some(run) = (0..values.len()).find(|run| inputs.values.get(*run) != Some(&values[*run]))
     {
@@ -157,6 +196,11 @@ fn likelihoods_agree(
     let base_run = likelihoods.get(likelihoods.len() / 2).map(Vec::as_slice).unwrap_or_default();
     if surprisals(base_run) != inputs.surprisals {
         return Ok(Err("the base is surprised by other tokens".into()));
+    }
+    if model.division(&evidence.answer, &evidence.attribution, evidence.opened.as_ref())?
+        != evidence.division
+    {
+        return Ok(Err("the records give other weights to the members of a group".into()));
     }
     Ok(Ok(()))
 }

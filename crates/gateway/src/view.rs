@@ -21,7 +21,9 @@ pub(crate) fn attribution_view(
         spans.push(json!({
             "text": tokenizer.decode(&evidence.answer_tokens[start..end])?,
             "start_token": start, "end_token": end,
-            "contributor": holder.map(|holder| &evidence.players[holder.player as usize].contributor),
+            "contributor": holder
+                .and_then(|holder| evidence.contributor_of_record(holder.record))
+                .map(|contributor| &evidence.players[contributor].contributor),
             "record": holder.map(|holder| holder.record),
             "holders": span.holders,
         }));
@@ -34,11 +36,12 @@ pub(crate) fn attribution_view(
     let contributors: Vec<Value> = evidence
         .players
         .iter()
-        .zip(&outcome.shares.players)
-        .map(|(player, share)| {
+        .zip(evidence.contributor_shares())
+        .map(|(player, member)| {
             json!({
                 "contributor": player.contributor, "wallet": player.wallet,
-                "share_ppm": share.ppm(), "paid_wei": paid(document, player.wallet),
+                "share_ppm": member.share.ppm(), "measured_ppm": member.measured.ppm(),
+                "paid_wei": paid(document, player.wallet),
                 "reason": reason(player.wallet),
             })
         })

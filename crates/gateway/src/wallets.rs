@@ -17,6 +17,8 @@ pub const DEV_MNEMONIC: &str = "test test test test test test test test test tes
 /// Who signs what on a devnet: accounts of the development mnemonic, by index.
 #[derive(Debug, Clone)]
 pub struct DevSigners {
+    /// Sets the rules: fee split, fidelity floor.
+    pub governance: PrivateKeySigner,
     /// Serves answers, signs receipts, settles them.
     pub operator: PrivateKeySigner,
     /// Owns the demo's Datanet and model.
@@ -26,10 +28,15 @@ pub struct DevSigners {
 }
 
 impl DevSigners {
-    /// Derives the accounts (BIP-44, m/44'/60'/0'/0/index; index 0 is governance).
+    /// Derives the accounts (BIP-44, m/44'/60'/0'/0/index).
     pub fn derive() -> Result<Self, Error> {
         let account = |index| MnemonicBuilder::from_phrase_nth(DEV_MNEMONIC, index);
-        Ok(Self { operator: account(1), builder: account(2), payer: account(3) })
+        Ok(Self {
+            governance: account(0),
+            operator: account(1),
+            builder: account(2),
+            payer: account(3),
+        })
     }
 }
 

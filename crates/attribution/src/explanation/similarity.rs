@@ -45,7 +45,8 @@ impl Similarity {
     }
 }
 
-fn words(text: &str) -> BTreeSet<String> {
+/// The distinct words of a text: runs of letters and digits, in lower case.
+pub(crate) fn words(text: &str) -> BTreeSet<String> {
     text.split(|c: char| !c.is_alphanumeric())
         .filter(|word| !word.is_empty())
         .map(str::to_lowercase)

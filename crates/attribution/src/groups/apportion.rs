@@ -6,11 +6,12 @@ use serde::{Deserialize, Serialize};
 use crate::shares::{paid_effects, round};
 use crate::{Error, Influence, Outcome};
 
-/// What the part of a group's share that its effect earned is divided by.
+/// What a member's weight is: what the part of a group's share that its effect earned is divided by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Basis {
-    /// Effects of the members in a design of their own, above its noise floor.
+    /// The effect of the member: of the player itself if it is alone, else in a design of the members,
+    /// above its noise floor.
     Measured,
     /// Similarity of their records to the answer, or their tokens: an estimate, until the group is
     /// opened.
@@ -26,8 +27,10 @@ pub struct Member {
     /// Surprisal charged to its text, in units of 2⁻²⁰ nat.
     pub charged: u64,
     /// Its effect above the noise floor, or the similarity of its records to the answer, in any unit
-    /// that adds up when a contributor is split.
+    /// that adds up when a contributor is split; anything but 0 for a player's only member.
     pub weight: u64,
+    /// Which of the two the weight is.
+    pub basis: Basis,
     /// Tokens of its records: they decide where no member has a weight.
     pub tokens: u64,
 }
@@ -58,7 +61,6 @@ pub fn apportion(
     influence: Influence,
     player: usize,
     members: &[Member],
-    basis: Basis,
     tie_seed: B256,
 ) -> Result<Vec<MemberShare>, Error> {
     let whole = outcome.shares.of(player);
@@ -96,7 +98,7 @@ pub fn apportion(
         .map(|member| U256::from(whole.parts()) * (text(member) + effect * weight(member)))
         .collect();
     let shares = round(&numerators, all, tie_seed);
-    let measured = |member: &Member, share: Share| match basis {
+    let measured = |member: &Member, share: Share| match member.basis {
         Basis::Measured if by_weight => share,
         Basis::Measured | Basis::Apportioned => {
             let parts = U256::from(whole.parts()) * text(member) / all;

@@ -1,8 +1,8 @@
 //! What people read about an answer.
 
 use openledger_attribution::{
-    Design, Evidence, Explanation, Holder, Influence, Inputs, RecordText, Share, ShownRecord,
-    SpanMatch, explain,
+    Basis, Design, Division, Evidence, Explanation, Holder, Influence, Inputs, Member, RecordText,
+    Share, ShownRecord, SpanMatch, explain,
 };
 use openledger_primitives::B256;
 use proptest::prelude::*;
@@ -13,10 +13,10 @@ const NAT: i64 = 1 << 20;
 const NAMES: [&str; 4] = ["ann", "bob", "cleo", "dan"];
 const ANSWER: &str = "a quern is a hand mill for grain";
 const RECORDS: [RecordText<'_>; 4] = [
-    RecordText { record: 0, player: 0, text: "A quern is a hand mill." },
-    RecordText { record: 1, player: 0, text: "The moon is far." },
-    RecordText { record: 2, player: 1, text: "Grain is milled by hand in a quern." },
-    RecordText { record: 3, player: 2, text: "Tides follow the moon." },
+    RecordText { record: 0, contributor: 0, text: "A quern is a hand mill." },
+    RecordText { record: 1, contributor: 0, text: "The moon is far." },
+    RecordText { record: 2, contributor: 1, text: "Grain is milled by hand in a quern." },
+    RecordText { record: 3, contributor: 2, text: "Tides follow the moon." },
 ];
 
 /// Ten tokens; each player adds its worth to the answer.
@@ -41,7 +41,7 @@ fn span(record: u32, player: u8) -> SpanMatch {
 }
 
 fn explained(evidence: &Evidence) -> Explanation {
-    explain(evidence, &NAMES, ANSWER, &RECORDS)
+    explain(evidence, None, &NAMES, ANSWER, &RECORDS)
 }
 
 #[test]
@@ -114,11 +114,43 @@ fn a_model_that_is_not_certified_still_pays_for_repeated_text() {
     assert!(cleo.sentence.ends_with("in records that cleo committed first."), "{}", cleo.sentence);
 }
 
+#[test]
+fn members_of_a_group_are_told_what_was_measured_and_what_was_apportioned() {
+    let found = evidence([20 * NAT, 15 * NAT, 0, 0], vec![span(0, 0)], Influence::Paid);
+    let charged = &found.outcome.credit.per_player;
+    let member = |contributor, charged, weight, basis| Member {
+        contributor,
+        charged,
+        weight,
+        basis,
+        tokens: 9,
+    };
+    let alone =
+        |contributor, player: usize| vec![member(contributor, charged[player], 1, Basis::Measured)];
+    let players = vec![
+        vec![member(0, charged[0], 1, Basis::Apportioned), member(4, 0, 3, Basis::Apportioned)],
+        alone(1, 1),
+        alone(2, 2),
+        alone(3, 3),
+    ];
+    let division =
+        Division::new(&found.outcome, Influence::Paid, players, found.inputs.tie_seed).unwrap();
+    let names = ["ann", "bob", "cleo", "dan", "eve"];
+    let shown = explain(&found, Some(&division), &names, ANSWER, &RECORDS).contributors;
+    let [ann, bob, eve] = &shown[..] else { panic!("{shown:?}") };
+    assert!(ann.sentence.contains("in records that ann committed first, and without"), "{ann:?}");
+    assert!(eve.sentence.contains("eve's group of 2"), "{eve:?}");
+    assert!(eve.sentence.contains("apportioned by likeness"), "{eve:?}");
+    assert!(bob.sentence.contains("without bob's records"), "{bob:?}");
+    assert_eq!((eve.measured, bob.measured), (Share::ZERO, bob.share));
+    assert!(ann.measured > Share::ZERO && ann.measured < ann.share);
+}
+
 proptest! {
     #[test]
     fn everybody_who_is_paid_is_explained_and_nobody_else(inputs in generators::inputs()) {
         let evidence = Evidence::new(inputs).unwrap();
-        let explanation = explain(&evidence, &NAMES, ANSWER, &RECORDS);
+        let explanation = explain(&evidence, None, &NAMES, ANSWER, &RECORDS);
         let explained: u64 = explanation.contributors.iter().map(|c| c.share.parts()).sum();
         let commons = evidence.outcome.shares.commons;
         prop_assert_eq!(explained + commons.parts(), Share::ONE.parts());

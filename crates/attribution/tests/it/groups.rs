@@ -1,7 +1,7 @@
 //! What the members of a group are promised.
 
 use openledger_attribution::{
-    Basis, Error, Inputs, Member, MemberShare, Outcome, Share, apportion,
+    Basis, Division, Error, Inputs, Member, MemberShare, Outcome, Share, apportion,
 };
 use openledger_primitives::B256;
 use proptest::prelude::*;
@@ -10,7 +10,12 @@ use proptest::strategy::ValueTree;
 use crate::generators;
 
 /// Members to whom the player's charge is dealt out, the last one getting what is left.
-fn members(outcome: &Outcome, player: usize, parts: &[(u64, u64, u64)]) -> Vec<Member> {
+fn members(
+    outcome: &Outcome,
+    player: usize,
+    parts: &[(u64, u64, u64)],
+    basis: Basis,
+) -> Vec<Member> {
     let mut left = outcome.credit.per_player[player];
     let last = parts.len() - 1;
     (0u32..)
@@ -19,7 +24,7 @@ fn members(outcome: &Outcome, player: usize, parts: &[(u64, u64, u64)]) -> Vec<M
             let charged =
                 if contributor as usize == last { left } else { left * (cut % 101) / 100 };
             left -= charged;
-            Member { contributor, charged, weight: *weight, tokens: *tokens }
+            Member { contributor, charged, weight: *weight, basis, tokens: *tokens }
         })
         .collect()
 }
@@ -47,11 +52,9 @@ proptest! {
     ) {
         let outcome = inputs.derive().unwrap();
         let player = player.index(outcome.effects.len());
-        let members = members(&outcome, player, &parts);
         let basis = if opened { Basis::Measured } else { Basis::Apportioned };
-        let divide = || apportion(
-            &outcome, inputs.influence, player, &members, basis, inputs.tie_seed,
-        );
+        let members = members(&outcome, player, &parts, basis);
+        let divide = || apportion(&outcome, inputs.influence, player, &members, inputs.tie_seed);
         let shares = divide().unwrap();
         prop_assert_eq!(sum(&shares, |m| m.share), outcome.shares.of(player).parts());
         prop_assert!(shares.iter().all(|member| member.measured <= member.share));
@@ -64,6 +67,53 @@ proptest! {
     }
 
     #[test]
+    fn a_division_conserves_every_players_share_and_no_number_of_it_can_be_changed(
+        inputs in generators::inputs(),
+        groups in prop::collection::vec(group(), 64),
+        changed: prop::sample::Index,
+        by in 1u64..1_000,
+    ) {
+        let outcome = inputs.derive().unwrap();
+        let mut next = 0;
+        let players: Vec<Vec<Member>> = (0..outcome.effects.len())
+            .map(|player| {
+                let mut members = members(&outcome, player, &groups[player], Basis::Apportioned);
+                for member in &mut members {
+                    member.contributor = next;
+                    next += 1;
+                }
+                members
+            })
+            .collect();
+        let new = |players| Division::new(&outcome, inputs.influence, players, inputs.tie_seed);
+        let division = new(players.clone()).unwrap();
+        let verify = |division: &Division| {
+            division.verify(&outcome, inputs.influence, inputs.tie_seed)
+        };
+        prop_assert!(verify(&division).is_ok());
+        for (player, members) in players.iter().enumerate() {
+            let of = |member: &Member| division.shares[member.contributor as usize].share.parts();
+            let sum: u64 = members.iter().map(of).sum();
+            prop_assert_eq!(sum, outcome.shares.of(player).parts());
+            prop_assert_eq!(division.player_of(members[0].contributor), Some(player));
+        }
+        let paid: u64 = division.shares.iter().map(|member| member.share.parts()).sum();
+        prop_assert_eq!(paid + outcome.shares.commons.parts(), Share::ONE.parts());
+
+        let at = changed.index(division.shares.len());
+        let mut other = division.clone();
+        let parts = other.shares[at].share.parts();
+        other.shares[at].share = Share::from_parts(parts.checked_sub(by).unwrap_or(parts + by)).unwrap();
+        prop_assert_eq!(verify(&other), Err(Error::DivisionMismatch { contributor: at }));
+        let mut missing = division.clone();
+        missing.shares.pop();
+        prop_assert!(verify(&missing).is_err());
+        let mut twice = players;
+        twice[0].push(Member { charged: 0, ..division.players[0][0] });
+        prop_assert!(new(twice).is_err());
+    }
+
+    #[test]
     fn splitting_a_member_inside_its_group_gains_nothing(
         (inputs, parts, player) in case(),
         split: prop::sample::Index,
@@ -71,7 +121,7 @@ proptest! {
     ) {
         let outcome = inputs.derive().unwrap();
         let player = player.index(outcome.effects.len());
-        let whole = members(&outcome, player, &parts);
+        let whole = members(&outcome, player, &parts, Basis::Apportioned);
         let split = split.index(whole.len());
         // Parts that add up to the member.
         let part = |number: u64, all: u64| {
@@ -83,11 +133,11 @@ proptest! {
             contributor: 1_000 + number as u32,
             charged: part(number, one.charged),
             weight: part(number, one.weight),
+            basis: Basis::Apportioned,
             tokens: part(number, one.tokens),
         }));
         let divide = |members: &[Member]| {
-            let basis = Basis::Apportioned;
-            apportion(&outcome, inputs.influence, player, members, basis, inputs.tie_seed).unwrap()
+            apportion(&outcome, inputs.influence, player, members, inputs.tie_seed).unwrap()
         };
         let (alone, together) = (divide(&whole), divide(&many));
         let before = alone[split].share.parts();
@@ -120,12 +170,13 @@ fn text_is_measured_and_the_rest_is_apportioned_by_similarity_until_the_group_is
         seen += 1;
         let charged = outcome.credit.per_player[player];
         // The first owns the text, the second is the more similar.
-        let members = [
-            Member { contributor: 4, charged, weight: 1, tokens: 9 },
-            Member { contributor: 7, charged: 0, weight: 3, tokens: 9 },
-        ];
-        let divide =
-            |basis| apportion(&outcome, influence, player, &members, basis, B256::ZERO).unwrap();
+        let divide = |basis| {
+            let members = [
+                Member { contributor: 4, charged, weight: 1, basis, tokens: 9 },
+                Member { contributor: 7, charged: 0, weight: 3, basis, tokens: 9 },
+            ];
+            apportion(&outcome, influence, player, &members, B256::ZERO).unwrap()
+        };
         let shares = divide(Basis::Apportioned);
         assert_eq!(shares[1].measured, Share::ZERO);
         // Of the effect's part the first has a third of what the second has.
@@ -142,9 +193,9 @@ fn members_that_are_not_the_player_are_refused() {
     let outcome = inputs.derive().unwrap();
     let charged = outcome.credit.per_player[0];
     let divide = |player, charged, tokens| {
-        let members = [Member { contributor: 0, charged, weight: 0, tokens }];
         let basis = Basis::Apportioned;
-        apportion(&outcome, inputs.influence, player, &members, basis, B256::ZERO)
+        let members = [Member { contributor: 0, charged, weight: 0, basis, tokens }];
+        apportion(&outcome, inputs.influence, player, &members, B256::ZERO)
     };
     assert!(divide(0, charged, 1).is_ok());
     assert_eq!(divide(0, charged + 1, 1), Err(Error::Members { player: 0 }));

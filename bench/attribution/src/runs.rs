@@ -105,7 +105,7 @@ impl RunStore {
             subsets.into_iter().enumerate().filter(|(_, s)| s.contains(&true)).unzip();
         let start = CpuTime::now();
         let options = DesignOptions {
-            threads: self.threads,
+            workers: self.threads,
             runs_per_batch: self.runs_per_batch,
             ..DesignOptions::default()
         };

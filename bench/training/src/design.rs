@@ -53,8 +53,7 @@ pub(crate) fn compare(runs: usize, steps: usize, rounds: usize) -> Result<String
         let (mut best, mut hashes) = ([f64::INFINITY; BATCHES.len()], Vec::new());
         for _ in 0..rounds {
             for (best, runs_per_batch) in best.iter_mut().zip(BATCHES) {
-                let options =
-                    DesignOptions { runs_per_batch, ..DesignOptions::default() };
+                let options = DesignOptions { runs_per_batch, ..DesignOptions::default() };
                 let before = cpu_seconds();
                 let all = train_design_with(&base, &recipe, &examples, &subsets, &options, |_| {
                     Proceed::Continue

@@ -15,8 +15,8 @@
 //! **Invariant:** every subset has the same start, order, schedule and divisor; records of absent players
 //! are skipped.
 //! **Invariant:** what others are paid by is trained in exact precision, and nothing else is.
-//! **Invariant:** a run touches no disk but its own checkpoint, and reads the clock only for the speed it
-//! reports; progress is a callback.
+//! **Invariant:** a run touches no disk but its checkpoint and the lock beside it, and reads the clock only
+//! for the speed it reports; progress is a callback.
 
 #![forbid(unsafe_code)]
 

@@ -10,6 +10,8 @@ library Effects {
     uint256 internal constant MAX_ORDER = 64;
     /// @notice Largest magnitude of a value, in units of 2⁻²⁰ nat.
     int256 internal constant MAX_VALUE = 1 << 44;
+    /// @notice Unused contrasts from which the empty run gets a parameter of its own.
+    uint256 internal constant MIN_EMPTY_RUN_CONTRASTS = 7;
 
     /// Three sums travel in one word, each with room for 64 terms: differences of a run and its fold,
     /// their sums, and how many there are. The first two are raised by `BIAS` to stay positive.
@@ -25,7 +27,7 @@ library Effects {
     error ValueTooLarge(uint256 run);
 
     /// @notice Effects, and magnitudes of the unused contrasts: columns of H without a player, then the
-    /// m − 1 even contrasts of the fold-over.
+    /// m − 1 even contrasts of the fold-over. Both without the part of the empty run.
     function contrasts(DesignEncoding memory design, int64[] memory values)
         internal
         pure
@@ -39,7 +41,7 @@ library Effects {
         ) revert BadDesign(players, order, design.rows.length);
         uint256[] memory pairs = _pairs(values, order);
         perPlayer = new int256[](players);
-        unused = new uint256[](2 * order - 1 - players);
+        int256[] memory signed = new int256[](2 * order - 1 - players);
         uint256 whole = 0;
         for (uint256 r = 0; r < order; ++r) {
             whole += pairs[r];
@@ -49,10 +51,46 @@ library Effects {
             uint256 inside = _columnSum(design.rows, pairs, column);
             int256 odd = _signed(whole, inside, 0);
             if (column < players) perPlayer[column] = odd;
-            else unused[found++] = _magnitude(odd);
+            // The empty run is the fold of the first row, which is all +.
+            else signed[found++] = -odd;
             // Even contrast 0 is the grand mean.
-            if (column != 0) unused[order - players + column - 1] = _magnitude(_signed(whole, inside, LANE));
+            if (column != 0) signed[order - players + column - 1] = _signed(whole, inside, LANE);
         }
+        unused = _withoutEmptyRun(perPlayer, signed);
+    }
+
+    /// Takes the part of the empty run, with which every effect has the sign − and every contrast of
+    /// `signed` the sign +, from both; returns the magnitudes of the contrasts.
+    function _withoutEmptyRun(int256[] memory perPlayer, int256[] memory signed)
+        private
+        pure
+        returns (uint256[] memory magnitudes)
+    {
+        int256 empty = _emptyRun(signed);
+        for (uint256 player = 0; player < perPlayer.length; ++player) {
+            perPlayer[player] += empty;
+        }
+        magnitudes = new uint256[](signed.length);
+        for (uint256 i = 0; i < signed.length; ++i) {
+            magnitudes[i] = _magnitude(signed[i] - empty);
+        }
+    }
+
+    /// The mean of the contrasts without the smallest and the largest, rounded down, where it is negative.
+    function _emptyRun(int256[] memory signed) private pure returns (int256) {
+        if (signed.length < MIN_EMPTY_RUN_CONTRASTS) return 0;
+        (int256 least, int256 most, int256 sum) = (signed[0], signed[0], 0);
+        for (uint256 i = 0; i < signed.length; ++i) {
+            int256 contrast = signed[i];
+            sum += contrast;
+            if (contrast < least) least = contrast;
+            if (contrast > most) most = contrast;
+        }
+        sum -= least + most;
+        if (sum >= 0) return 0;
+        int256 count = int256(signed.length) - 2;
+        // Division rounds towards zero; of a negative sum, down is away from it.
+        return -((count - 1 - sum) / count);
     }
 
     /// The lanes of each run and its fold.

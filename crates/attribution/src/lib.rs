@@ -40,7 +40,7 @@ pub use certificate::{
     held_out, players_in, predicted, rank_correlation_ppm,
 };
 pub use design::{Design, DesignRef, ORDER_MAX, PLAYERS_MAX, Run};
-pub use effects::{Effects, VALUE_MAX, VALUE_UNITS_PER_NAT, effects};
+pub use effects::{EMPTY_RUN_CONTRASTS_MIN, Effects, VALUE_MAX, VALUE_UNITS_PER_NAT, effects};
 pub use error::{Error, MatchProblem, Step};
 pub use evidence::{Evidence, EvidenceInputs, Inputs, Outcome, SpanInput};
 pub use explained::explained;

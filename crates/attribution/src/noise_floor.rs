@@ -28,12 +28,13 @@ pub const FLOOR_MAX: i64 = 1 << 52;
 /// out, since an answer that all players shaped would otherwise set its own floor. There are m − C
 /// columns without a player and m − 1 even contrasts of the fold-over; both kinds are sums of ±v over
 /// all 2m runs and so have the variance of an effect. Columns without a player carry three-way
-/// interactions and even contrasts two-way ones, so the floor errs upwards, towards the commons.
+/// interactions and even contrasts two-way ones, so the floor errs upwards, towards the commons. What the
+/// empty run adds to all of them is no noise and was taken from them before, see [`crate::effects`].
 ///
 /// The multiple is [`floor_multiple`]: an effect that is nothing but normal noise clears the floor in
 /// 0.9 % of answers, whatever the number of contrasts. A fixed multiple cannot do that: at 2 it is 6 %
 /// with 7 contrasts and 3 % with 50. The price is paid where contrasts are few, since their PSE is
-/// itself uncertain: 4.6 PSE with 7 of them, 8.3 with 3. A larger order buys a lower floor.
+/// itself uncertain: 4.4 PSE with 7 of them, 8.3 with 3. A larger order buys a lower floor.
 /// `tests/it/recovery.rs` prints who clears it, for players and orders of all sizes.
 ///
 /// Source: Lenth 1989, "Quick and easy analysis of unreplicated factorials", Technometrics 31(4).
@@ -106,7 +107,7 @@ mod tests {
         // 3 players, order 4: one column without a player and three even contrasts.
         let design = Design::new(3).unwrap();
         let effects = effects(&design, &[5, 0, 0, 0, 0, 0, 0, 0]).unwrap();
-        assert_eq!(effects.unused(), [5, 5, 5, 5]);
+        assert_eq!(effects.unused(), [-5, 5, 5, 5]);
         assert_eq!(noise_floor(&effects), of_median(4, 10));
         let effects = crate::effects(&design, &[1, 0, 0, 2, 0, 0, 0, 0]).unwrap();
         let mut unused: Vec<i64> = effects.unused().iter().map(|c| c.abs()).collect();

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use openledger_attribution::{CONTRASTS_MIN, ORDER_MAX, floor_multiple};
+use openledger_attribution::{CONTRASTS_MIN, EMPTY_RUN_CONTRASTS_MIN, ORDER_MAX, floor_multiple};
 
 use crate::noise::Noise;
 
@@ -32,18 +32,36 @@ fn pseudo_standard_error(mut magnitudes: Vec<f64>) -> f64 {
     1.5 * median(&magnitudes)
 }
 
+/// What would be taken for the part of the empty run: the mean of the contrasts without the smallest and
+/// the largest, where it is negative.
+fn empty_run(contrasts: &[f64]) -> f64 {
+    if contrasts.len() < EMPTY_RUN_CONTRASTS_MIN {
+        return 0.0;
+    }
+    let least = contrasts.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = contrasts.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let kept = contrasts.iter().sum::<f64>() - least - most;
+    (kept / (contrasts.len() - 2) as f64).min(0.0)
+}
+
 /// The multiple of the PSE of `contrasts` standard normal contrasts which a standard normal effect
-/// exceeds with probability [`FALSE_PAYMENT`]. Of `samples` PSEs each counts with the exact tail beyond
-/// it, so the only error is that of the PSEs' law.
+/// exceeds with probability [`FALSE_PAYMENT`], after the part of the empty run was taken from both. Of
+/// `samples` sets of contrasts each counts with the exact tail beyond it, so the only error is that of
+/// their law.
 fn multiple(contrasts: usize, samples: usize) -> f64 {
     let mut noise = Noise(contrasts as u64);
-    let errors: Vec<f64> = (0..samples)
-        .map(|_| pseudo_standard_error((0..contrasts).map(|_| noise.normal().abs()).collect()))
+    let sets: Vec<(f64, f64)> = (0..samples)
+        .map(|_| {
+            let set: Vec<f64> = (0..contrasts).map(|_| noise.normal()).collect();
+            let empty = empty_run(&set);
+            (empty, pseudo_standard_error(set.iter().map(|c| (c - empty).abs()).collect()))
+        })
         .collect();
     let (mut low, mut high) = (1.0, 32.0);
     for _ in 0..40 {
         let middle = (low + high) / 2.0;
-        let paid = errors.iter().map(|error| upper_tail(middle * error)).sum::<f64>();
+        let tail = |(empty, error): &(f64, f64)| upper_tail(middle * error - empty);
+        let paid = sets.iter().map(tail).sum::<f64>();
         if paid > FALSE_PAYMENT * samples as f64 { low = middle } else { high = middle }
     }
     high

@@ -6,8 +6,8 @@
 use num_bigint::BigInt;
 use num_rational::BigRational;
 use openledger_attribution::{
-    Design, FLOOR_MAX, HOLDERS_MAX, Influence, Inputs, Outcome, SPAN_SURPRISAL_MIN,
-    SPAN_TOKENS_MIN, Share, Shares, Span, SpanCredit, floor_multiple,
+    Design, EMPTY_RUN_CONTRASTS_MIN, FLOOR_MAX, HOLDERS_MAX, Influence, Inputs, Outcome,
+    SPAN_SURPRISAL_MIN, SPAN_TOKENS_MIN, Share, Shares, Span, SpanCredit, floor_multiple,
 };
 use openledger_primitives::{B256, keccak256};
 
@@ -16,9 +16,11 @@ pub(crate) fn outcome(inputs: &Inputs) -> Outcome {
     let design = Design::with_order(players, inputs.design.order).unwrap();
     let order = integer(design.order());
 
+    let unused = unused(&design, &inputs.values);
+    let empty = empty_run(&design, &unused);
     let effects: Vec<BigRational> =
-        (0..players).map(|c| contrast(&design, &inputs.values, c, -1)).collect();
-    let margin = noise_margin(&design, &inputs.values);
+        (0..players).map(|c| contrast(&design, &inputs.values, c, -1) + &empty).collect();
+    let margin = noise_margin(unused.into_iter().map(|c| c - &empty).collect());
     let noise_floor = (&margin * &order).ceil().min(integer(FLOOR_MAX));
     let explained = explained(inputs, design.order());
     let credit = credit(inputs);
@@ -52,12 +54,30 @@ fn contrast(design: &Design, values: &[i64], column: usize, fold: i64) -> BigRat
     sum / integer(order)
 }
 
-/// Lenth 1989, with the contrasts that no player owns, times the multiple for their number.
-fn noise_margin(design: &Design, values: &[i64]) -> BigRational {
-    let odd = (design.players()..design.order()).map(|c| contrast(design, values, c, -1));
+/// The contrasts that no player owns, with the sign of the empty run.
+fn unused(design: &Design, values: &[i64]) -> Vec<BigRational> {
+    let odd = (design.players()..design.order()).map(|c| -contrast(design, values, c, -1));
     let even = (1..design.order()).map(|c| contrast(design, values, c, 1));
+    odd.chain(even).collect()
+}
+
+/// The mean of all but the two extremes, down to whole units of 1/m, if that is negative.
+fn empty_run(design: &Design, unused: &[BigRational]) -> BigRational {
+    if unused.len() < EMPTY_RUN_CONTRASTS_MIN {
+        return zero();
+    }
+    let mut ascending = unused.to_vec();
+    ascending.sort();
+    let kept = &ascending[1..ascending.len() - 1];
+    let mean = kept.iter().sum::<BigRational>() / integer(kept.len());
+    let order = integer(design.order());
+    ((mean * &order).floor() / order).min(zero())
+}
+
+/// Lenth 1989, with the contrasts that no player owns, times the multiple for their number.
+fn noise_margin(contrasts: Vec<BigRational>) -> BigRational {
     let mut magnitudes: Vec<BigRational> =
-        odd.chain(even).map(|c| if c < zero() { -c } else { c }).collect();
+        contrasts.into_iter().map(|c| if c < zero() { -c } else { c }).collect();
     let Some(multiple) = floor_multiple(magnitudes.len()) else { return zero() };
     magnitudes.sort();
     let first = ratio(3, 2) * median(&magnitudes);

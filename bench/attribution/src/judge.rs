@@ -44,21 +44,25 @@ pub(crate) fn mean_over_all(measured: &Measured, scores: &[Vec<f64>]) -> f64 {
     all.iter().sum::<f64>() / all.len().max(1) as f64
 }
 
-/// For each question: what a least-squares fit to all other runs predicts for a subset.
+/// For each question: what a least-squares fit to all other runs predicts for a subset. Without the empty
+/// run, which has a parameter of its own in our effects.
 pub(crate) fn additive_ceiling(measured: &Measured) -> Vec<BTreeMap<Mask, f64>> {
-    let rows: Vec<Vec<f64>> = measured
+    let runs: Vec<(Mask, &Vec<f64>)> = measured
         .runs
         .iter()
-        .map(|(mask, _)| {
-            let inside = (0..measured.players.len()).map(|p| (mask >> p & 1) as f64);
-            std::iter::once(1.0).chain(inside).collect()
-        })
+        .filter(|(mask, _)| *mask != 0)
+        .map(|(mask, values)| (*mask, values))
         .collect();
+    let row = |mask: Mask| {
+        let inside = (0..measured.players.len()).map(|p| (mask >> p & 1) as f64);
+        std::iter::once(1.0).chain(inside).collect()
+    };
+    let rows: Vec<Vec<f64>> = runs.iter().map(|(mask, _)| row(*mask)).collect();
     (0..measured.queries.len())
         .map(|q| {
-            let values: Vec<f64> = measured.runs.iter().map(|(_, values)| values[q]).collect();
+            let values: Vec<f64> = runs.iter().map(|(_, values)| values[q]).collect();
             let (_, left_out) = least_squares(&rows, &values);
-            measured.runs.iter().map(|(mask, _)| *mask).zip(left_out).collect()
+            runs.iter().map(|(mask, _)| *mask).zip(left_out).collect()
         })
         .collect()
 }

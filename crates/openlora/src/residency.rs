@@ -106,6 +106,11 @@ impl Residency {
         self.pinned_pages
     }
 
+    /// Whether an adapter is in memory to stay.
+    pub(crate) fn is_pinned(&self, id: AdapterId) -> bool {
+        self.entries.get(&id).is_some_and(|entry| entry.pinned)
+    }
+
     /// Pages of one adapter, if it is in memory or on its way.
     pub(crate) fn pages(&self, id: AdapterId) -> Option<usize> {
         self.entries.get(&id).map(|entry| entry.pages)

@@ -35,6 +35,7 @@ mod lora;
 mod lora_panels;
 mod panels;
 mod scoring;
+pub mod serving;
 mod text_error;
 mod tokenizer;
 mod tokenizer_training;

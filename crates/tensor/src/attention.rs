@@ -35,19 +35,19 @@ impl Heads {
         (self.query + 2 * self.key_value) * self.dim
     }
 
-    fn scale(self) -> f32 {
+    pub(crate) fn scale(self) -> f32 {
         rsqrt(self.dim as f32)
     }
 
-    fn group(self) -> usize {
+    pub(crate) fn group(self) -> usize {
         self.query / self.key_value
     }
 
-    fn key_at(self, head: usize) -> usize {
+    pub(crate) fn key_at(self, head: usize) -> usize {
         (self.query + head) * self.dim
     }
 
-    fn value_at(self, head: usize) -> usize {
+    pub(crate) fn value_at(self, head: usize) -> usize {
         (self.query + self.key_value + head) * self.dim
     }
 }

@@ -83,7 +83,7 @@ impl FourBitMatrix {
     }
 }
 
-fn widen(x: u16) -> f32 {
+pub(crate) fn widen(x: u16) -> f32 {
     f32::from_bits(u32::from(x) << 16)
 }
 

@@ -58,6 +58,29 @@ pub(crate) trait Simd: Copy {
     /// Runs one tile of `rows` ≤ [`Self::ROWS`] and `panels` ≤ [`Self::panels`], which is 1, 2, 4 or 8.
     unsafe fn tile(rows: usize, panels: usize, tile: &Tile);
 
+    /// Sixteen bf16 from memory, widened, which is exact.
+    #[inline(always)]
+    unsafe fn load_bf16(p: *const u16) -> Self::V {
+        // SAFETY: sixteen values are readable by the caller's promise; arrays need no more alignment.
+        unsafe {
+            let wide = p
+                .cast::<[u16; LANES]>()
+                .read_unaligned()
+                .map(|x| f32::from_bits(u32::from(x) << 16));
+            Self::load(wide.as_ptr())
+        }
+    }
+
+    /// Sixteen signed bytes from memory as f32, which is exact.
+    #[inline(always)]
+    unsafe fn load_i8(p: *const i8) -> Self::V {
+        // SAFETY: as above.
+        unsafe {
+            let wide = p.cast::<[i8; LANES]>().read_unaligned().map(f32::from);
+            Self::load(wide.as_ptr())
+        }
+    }
+
     /// The first `n` < 16 lanes from memory, zero in the rest.
     #[inline(always)]
     unsafe fn load_first(p: *const f32, n: usize) -> Self::V {

@@ -6,4 +6,5 @@ mod candle;
 mod files;
 mod nano;
 mod peft;
+mod serving;
 mod tiny;

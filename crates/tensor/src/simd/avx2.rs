@@ -83,6 +83,24 @@ impl Simd for Avx2 {
             (_mm256_blendv_ps(y.0, x.0, below.0), _mm256_blendv_ps(y.1, x.1, below.1))
         }
     }
+    #[inline(always)]
+    unsafe fn load_bf16(p: *const u16) -> Pair {
+        unsafe {
+            let half = |p: *const u16| {
+                let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast()));
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide))
+            };
+            (half(p), half(p.add(8)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_i8(p: *const i8) -> Pair {
+        unsafe {
+            let half =
+                |p: *const i8| _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p.cast())));
+            (half(p), half(p.add(8)))
+        }
+    }
 
     fn panels(rows: usize) -> usize {
         match rows {

@@ -1,0 +1,180 @@
+//! What a step is asked to do, checked and laid out in rows.
+
+use super::{KvPages, PAGE_TOKENS, PageId, ServingAdapter};
+use crate::{DecoderConfig, Error};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Most adapters of one blend.
+pub const BLEND_MAX: usize = 8;
+
+/// New tokens of one sequence.
+#[derive(Clone, Copy, Debug)]
+pub struct SequenceStep<'a> {
+    /// New tokens: a piece of the prompt, or the one just generated.
+    pub tokens: &'a [u32],
+    /// Tokens of this sequence that are in its pages already.
+    pub before: usize,
+    /// Block table: pages of positions 0..16, 16..32, …; covers `before + tokens.len()` positions.
+    pub pages: &'a [PageId],
+    /// Blend of adapters with their weights: empty for the base alone, one of weight 1 as a rule.
+    pub adapters: &'a [(Arc<ServingAdapter>, f32)],
+    /// Whether the logits after the last token are wanted: not for all but the last piece of a prompt.
+    pub logits_wanted: bool,
+}
+
+/// Neighbouring rows with the same blend.
+#[derive(Clone, Debug)]
+pub(crate) struct BlendRows<'a> {
+    pub(crate) rows: Range<usize>,
+    pub(crate) adapters: &'a [(Arc<ServingAdapter>, f32)],
+}
+
+/// One sequence of a batch.
+#[derive(Debug)]
+pub(crate) struct SequenceRows {
+    pub(crate) rows: Range<usize>,
+    pub(crate) before: usize,
+    pub(crate) pages: Vec<u32>,
+}
+
+/// The rows of a step.
+#[derive(Debug, Default)]
+pub(crate) struct BatchRows<'a> {
+    pub(crate) tokens: Vec<u32>,
+    pub(crate) positions: Vec<u32>,
+    pub(crate) sequences: Vec<SequenceRows>,
+    pub(crate) blends: Vec<BlendRows<'a>>,
+    /// Rows whose logits are wanted, ascending, and their blends numbered from 0 among these.
+    pub(crate) wanted: Vec<usize>,
+    pub(crate) wanted_blends: Vec<BlendRows<'a>>,
+}
+
+impl<'a> BatchRows<'a> {
+    /// Lays out a batch that fits the model and the pages.
+    ///
+    /// Errors: [`Error::Request`] as [`ServingDecoder::step`](super::ServingDecoder::step) says.
+    pub(crate) fn new(
+        config: &DecoderConfig,
+        kv: &mut KvPages,
+        batch: &[SequenceStep<'a>],
+    ) -> Result<Self, Error> {
+        if !kv.kv.fits(config.heads(), config.num_hidden_layers) {
+            return Err(Error::Request("the pages were made for another model".into()));
+        }
+        for step in batch {
+            check(config, kv, step)?;
+        }
+        claim(kv, batch)?;
+        let mut rows = Self::default();
+        for step in batch {
+            rows.push(step);
+        }
+        Ok(rows)
+    }
+
+    fn push(&mut self, step: &SequenceStep<'a>) {
+        let start = self.tokens.len();
+        let end = start + step.tokens.len();
+        let positions = step.before..step.before + step.tokens.len();
+        self.tokens.extend_from_slice(step.tokens);
+        self.positions.extend(positions.clone().map(|p| p as u32));
+        let pages = &step.pages[..positions.end.div_ceil(PAGE_TOKENS)];
+        self.sequences.push(SequenceRows {
+            rows: start..end,
+            before: step.before,
+            pages: pages.iter().map(|p| p.0).collect(),
+        });
+        join(&mut self.blends, start..end, step.adapters);
+        if step.logits_wanted {
+            let row = self.wanted.len();
+            join(&mut self.wanted_blends, row..row + 1, step.adapters);
+            self.wanted.push(end - 1);
+        }
+    }
+}
+
+/// Adds rows with a blend, joined to their neighbours where these have the same.
+fn join<'a>(
+    all: &mut Vec<BlendRows<'a>>,
+    rows: Range<usize>,
+    adapters: &'a [(Arc<ServingAdapter>, f32)],
+) {
+    if adapters.is_empty() {
+        return;
+    }
+    let same = |other: &[(Arc<ServingAdapter>, f32)]| {
+        other.len() == adapters.len()
+            && other.iter().zip(adapters).all(|(a, b)| Arc::ptr_eq(&a.0, &b.0) && a.1 == b.1)
+    };
+    match all.last_mut() {
+        Some(last) if last.rows.end == rows.start && same(last.adapters) => {
+            last.rows.end = rows.end
+        }
+        _ => all.push(BlendRows { rows, adapters }),
+    }
+}
+
+fn check(config: &DecoderConfig, kv: &KvPages, step: &SequenceStep<'_>) -> Result<(), Error> {
+    let refuse = |why: String| Err(Error::Request(why));
+    let (new, context) = (step.tokens.len(), config.max_position_embeddings);
+    if new == 0 {
+        return refuse("a sequence without new tokens".into());
+    }
+    if step.before > context || new > context - step.before {
+        return refuse(format!(
+            "{new} tokens after {} exceed the context of {context}",
+            step.before
+        ));
+    }
+    if let Some(token) = step.tokens.iter().find(|t| **t as usize >= config.vocab_size) {
+        return refuse(format!("token {token} is outside the vocabulary"));
+    }
+    let needed = (step.before + new).div_ceil(PAGE_TOKENS);
+    if step.pages.len() < needed {
+        let n = step.pages.len();
+        return refuse(format!("{n} pages for {} tokens, {needed} are needed", step.before + new));
+    }
+    if let Some(page) = step.pages[..needed].iter().find(|p| !kv.has(**p)) {
+        return refuse(format!("page {} does not exist, there are {}", page.0, kv.pages()));
+    }
+    if step.adapters.len() > BLEND_MAX {
+        return refuse(format!(
+            "a blend of {} adapters, at most {BLEND_MAX} are run",
+            step.adapters.len()
+        ));
+    }
+    for (adapter, weight) in step.adapters {
+        if !adapter.fits(config) {
+            return refuse("the adapter belongs to a base of another shape".into());
+        }
+        if !weight.is_finite() {
+            return refuse(format!("an adapter with the weight {weight}"));
+        }
+    }
+    Ok(())
+}
+
+/// Pages may be shared to be read; a page that is written belongs to one sequence.
+fn claim(kv: &mut KvPages, batch: &[SequenceStep<'_>]) -> Result<(), Error> {
+    kv.begin();
+    let shared = |page: &PageId| {
+        let page = page.0;
+        Err(Error::Request(format!("page {page} is written by one sequence and used by another")))
+    };
+    let split = |step: &SequenceStep<'_>| step.before / PAGE_TOKENS;
+    for step in batch {
+        let end = (step.before + step.tokens.len()).div_ceil(PAGE_TOKENS);
+        for page in &step.pages[split(step)..end] {
+            if !kv.claim(*page) {
+                return shared(page);
+            }
+        }
+    }
+    for page in batch.iter().flat_map(|step| &step.pages[..split(step)]) {
+        if kv.is_claimed(*page) {
+            return shared(page);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,104 @@
+//! A model for tests that notices every mistake: a token's logits follow from all tokens and adapters
+//! that its pages say were read, and a page remembers who wrote it.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use crate::{
+    model::{Model, Step},
+    pages::{PAGE_TOKENS, PageId},
+};
+
+pub(crate) const VOCABULARY: usize = 11;
+pub(crate) const CONTEXT: usize = 256;
+
+/// Stands for an adapter.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct FakeAdapter(pub(crate) u64);
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct FakeModel {
+    /// What was written at a place, and under which blend.
+    written: HashMap<(PageId, usize), (u64, u32)>,
+    /// Steps so far.
+    pub(crate) steps: usize,
+}
+
+/// The most likely token after `tokens` under a blend.
+pub(crate) fn next_token(blend: &[(u64, f32)], tokens: &[u32]) -> u32 {
+    let logits = logits(blend_hash(blend.iter().copied()), tokens);
+    let best = logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).expect("not empty");
+    best.0 as u32
+}
+
+/// The whole greedy answer to a prompt.
+pub(crate) fn answer(blend: &[(u64, f32)], prompt: &[u32], tokens: usize) -> Vec<u32> {
+    let mut all = prompt.to_vec();
+    for _ in 0..tokens {
+        all.push(next_token(blend, &all));
+    }
+    all.split_off(prompt.len())
+}
+
+fn blend_hash(blend: impl Iterator<Item = (u64, f32)>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    blend.for_each(|(adapter, weight)| (adapter, weight.to_bits()).hash(&mut hasher));
+    hasher.finish()
+}
+
+fn logits(blend: u64, tokens: &[u32]) -> Vec<f32> {
+    let logit = |token: u32| {
+        let mut hasher = DefaultHasher::new();
+        (blend, tokens, token).hash(&mut hasher);
+        (hasher.finish() >> 40) as f32 / 1e6
+    };
+    (0..VOCABULARY as u32).map(logit).collect()
+}
+
+impl Model for FakeModel {
+    type Adapter = FakeAdapter;
+
+    fn vocabulary(&self) -> usize {
+        VOCABULARY
+    }
+
+    fn context(&self) -> usize {
+        CONTEXT
+    }
+
+    fn page_bytes(&self) -> usize {
+        1024
+    }
+
+    fn shares_pages(&self) -> bool {
+        true
+    }
+
+    fn step(&mut self, batch: &[Step<'_, FakeAdapter>]) -> Result<Vec<Option<Vec<f32>>>, String> {
+        self.steps += 1;
+        let blend = |step: &Step<'_, FakeAdapter>| {
+            blend_hash(step.adapters.iter().map(|(adapter, weight)| (adapter.0, *weight)))
+        };
+        // All are written before any is read, as a real step does layer by layer.
+        for step in batch {
+            for (position, token) in (step.before..).zip(step.tokens) {
+                let page = step.pages[position / PAGE_TOKENS];
+                self.written.insert((page, position % PAGE_TOKENS), (blend(step), *token));
+            }
+        }
+        let read = |step: &Step<'_, FakeAdapter>| {
+            let blend = blend(step);
+            let mut tokens = Vec::new();
+            for position in 0..step.before + step.tokens.len() {
+                let place = (step.pages[position / PAGE_TOKENS], position % PAGE_TOKENS);
+                match self.written.get(&place) {
+                    Some((writer, token)) if *writer == blend => tokens.push(*token),
+                    other => return Err(format!("position {position} holds {other:?}")),
+                }
+            }
+            Ok(step.logits_wanted.then(|| logits(blend, &tokens)))
+        };
+        batch.iter().map(read).collect()
+    }
+}

@@ -1,6 +1,7 @@
 //! What a decoder looks like: the parts of `config.json` that decide its arithmetic.
 
 use crate::Error;
+use crate::architecture::{Architecture, Family, complete};
 use openledger_tensor::Heads;
 use serde::{Deserialize, Serialize};
 
@@ -13,13 +14,14 @@ pub const CONTEXT_MAX: usize = 1 << 17;
 /// Largest head; bounds the same table.
 pub const HEAD_DIM_MAX: usize = 512;
 
-/// Shape of a Llama decoder, in the field names of Hugging Face.
+/// Shape and settings of a decoder, in the field names of Hugging Face. What they mean for a layer is in its
+/// [`Architecture`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DecoderConfig {
-    /// `LlamaForCausalLM`.
+    /// `LlamaForCausalLM` and so on.
     #[serde(default = "llama_architectures")]
     pub architectures: Vec<String>,
-    /// `llama`.
+    /// `llama`, `qwen2`, `qwen3`, `gemma2` or `gemma3_text`.
     pub model_type: String,
     /// Elements of a token's state.
     pub hidden_size: usize,
@@ -59,25 +61,55 @@ pub struct DecoderConfig {
     /// Token that fills up a batch elsewhere; not used here.
     #[serde(default)]
     pub pad_token_id: Option<serde_json::Value>,
-    /// Not supported: must be absent or false.
+    /// Whether queries, keys, values and the output of attention have a bias.
     #[serde(default)]
     pub attention_bias: bool,
-    /// Not supported: must be absent or false.
+    /// Whether gate, up and down have a bias; Llama alone knows it.
     #[serde(default)]
     pub mlp_bias: bool,
-    /// Not supported: must be absent, or the default.
+    /// How the rotary embedding is stretched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rope_scaling: Option<serde_json::Value>,
     /// Newer spelling of the rotary settings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rope_parameters: Option<serde_json::Value>,
+    /// Gemma's name for the activation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hidden_activation: Option<String>,
+    /// Gemma: scores are divided by its square root, instead of by that of the head.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query_pre_attn_scalar: Option<f64>,
+    /// Gemma 2: cap of attention's scores.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attn_logit_softcapping: Option<f64>,
+    /// Gemma 2: cap of the logits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub final_logit_softcapping: Option<f64>,
+    /// Positions that sliding layers attend to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sliding_window: Option<usize>,
+    /// Qwen: whether any layer slides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub use_sliding_window: Option<bool>,
+    /// Qwen: the first layer that slides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_window_layers: Option<usize>,
+    /// Gemma 3: every so many layers one does not slide.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sliding_window_pattern: Option<usize>,
+    /// `full_attention` or `sliding_attention` for every layer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer_types: Option<Vec<String>>,
+    /// Gemma 3: base of the rotary frequencies in sliding layers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rope_local_base_freq: Option<f64>,
     /// Type of the stored weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub torch_dtype: Option<String>,
 }
 
 fn llama_architectures() -> Vec<String> {
-    vec!["LlamaForCausalLM".into()]
+    vec![Family::Llama.class().into()]
 }
 
 fn default_theta() -> f64 {
@@ -100,7 +132,7 @@ impl DecoderConfig {
     ) -> Self {
         Self {
             architectures: llama_architectures(),
-            model_type: "llama".into(),
+            model_type: Family::Llama.model_type().into(),
             hidden_size,
             intermediate_size,
             num_hidden_layers,
@@ -120,6 +152,16 @@ impl DecoderConfig {
             mlp_bias: false,
             rope_scaling: None,
             rope_parameters: None,
+            hidden_activation: None,
+            query_pre_attn_scalar: None,
+            attn_logit_softcapping: None,
+            final_logit_softcapping: None,
+            sliding_window: None,
+            use_sliding_window: None,
+            max_window_layers: None,
+            sliding_window_pattern: None,
+            layer_types: None,
+            rope_local_base_freq: None,
             torch_dtype: Some("bfloat16".into()),
         }
     }
@@ -133,9 +175,12 @@ impl DecoderConfig {
     ///
     /// Errors: [`Error::Config`] naming what this decoder cannot run.
     pub fn from_json(json: &[u8]) -> Result<Self, Error> {
-        let mut config: Self =
-            serde_json::from_slice(json).map_err(|e| Error::Config(e.to_string()))?;
-        if let Some(theta) = config.rope_parameters.as_ref().and_then(|p| p.get("rope_theta")) {
+        let wrong = |e: serde_json::Error| Error::Config(e.to_string());
+        let json = complete(serde_json::from_slice(json).map_err(wrong)?)?;
+        let mut config: Self = serde_json::from_value(json).map_err(wrong)?;
+        let parameters = config.rope_parameters.as_ref();
+        let global = parameters.map(|p| p.get("full_attention").unwrap_or(p));
+        if let Some(theta) = global.and_then(|p| p.get("rope_theta")) {
             config.rope_theta =
                 theta.as_f64().ok_or_else(|| Error::Config("rope_theta is not a number".into()))?;
         }
@@ -153,13 +198,42 @@ impl DecoderConfig {
         }
     }
 
+    /// The switches of its layers. Derived again at each call: keep it.
+    ///
+    /// Errors: [`Error::Config`] naming a setting that this decoder does not run. A config from
+    /// [`Self::from_json`] or [`Self::llama`] gives none.
+    pub fn architecture(&self) -> Result<Architecture, Error> {
+        Architecture::of(self)
+    }
+
+    /// As [`Self::architecture`], of a config that was checked when it was read.
+    pub(crate) fn checked_architecture(&self) -> Architecture {
+        Architecture::of(self).expect("the config was checked when it was read")
+    }
+
     /// Weights in all.
     pub fn parameters(&self) -> u64 {
         let (h, f, v) =
             (self.hidden_size as u64, self.intermediate_size as u64, self.vocab_size as u64);
         let heads = self.heads();
         let attention = (heads.row() + heads.query * heads.dim) as u64 * h;
-        let layer = attention + 3 * f * h + 2 * h;
+        let architecture = self.checked_architecture();
+        let mut layer = attention + 3 * f * h + 2 * h;
+        if architecture.post_norms {
+            layer += 2 * h;
+        }
+        if architecture.query_key_norms {
+            layer += 2 * heads.dim as u64;
+        }
+        let biases = architecture.biases;
+        layer += [
+            (biases.query_key_value, heads.row() as u64),
+            (biases.output, h),
+            (biases.feed_forward, 2 * f + h),
+        ]
+        .into_iter()
+        .map(|(has, n)| if has { n } else { 0 })
+        .sum::<u64>();
         let tables = if self.tie_word_embeddings { 1 } else { 2 };
         tables * v * h + self.num_hidden_layers as u64 * layer + h
     }
@@ -190,28 +264,9 @@ impl DecoderConfig {
         if self.head_dim.is_none() && !self.hidden_size.is_multiple_of(heads.query) {
             return refuse("num_attention_heads does not divide hidden_size".into());
         }
-        if self.model_type != "llama" || self.hidden_act != "silu" {
-            return refuse(format!(
-                "{} with {} is not supported",
-                self.model_type, self.hidden_act
-            ));
-        }
-        if self.attention_bias || self.mlp_bias {
-            return refuse("biases are not supported".into());
-        }
-        let scaled = |v: &serde_json::Value| {
-            let kind = v.get("rope_type").or_else(|| v.get("type")).and_then(|t| t.as_str());
-            !matches!(kind, None | Some("default"))
-        };
-        if self.rope_scaling.iter().chain(&self.rope_parameters).any(scaled) {
-            return refuse("scaled rotary embeddings are not supported".into());
-        }
         if !(self.rms_norm_eps > 0.0 && self.rms_norm_eps < 1.0) {
             return refuse(format!("rms_norm_eps is {}", self.rms_norm_eps));
         }
-        if !(self.rope_theta >= 1.0 && self.rope_theta <= 1e12) {
-            return refuse(format!("rope_theta is {}", self.rope_theta));
-        }
-        Ok(())
+        Architecture::of(self).map(drop)
     }
 }

@@ -1,7 +1,7 @@
 //! A decoder ready to run.
 
 use crate::panels::Panels;
-use crate::{DecoderConfig, Error, Weights};
+use crate::{Architecture, DecoderConfig, Error, Weights};
 use openledger_tensor::RopeTable;
 use sha2::{Digest, Sha256};
 use std::path::Path;
@@ -10,8 +10,10 @@ use std::path::Path;
 #[derive(Debug)]
 pub struct Decoder {
     pub(crate) config: DecoderConfig,
-    pub(crate) rope: RopeTable,
-    /// Norms and embedding; the matrices live in `panels` only.
+    pub(crate) architecture: Architecture,
+    /// One per rotary embedding of the architecture.
+    pub(crate) ropes: Vec<RopeTable>,
+    /// Norms, their offset added, biases, and embedding; the matrices live in `panels` only.
     pub(crate) weights: Weights,
     pub(crate) panels: Panels,
     pub(crate) for_training: bool,
@@ -69,12 +71,20 @@ impl Decoder {
             }
         }
         weights.head = None;
-        Self { rope: rope_table(&config), config, weights, panels, for_training, hash }
+        weights.fold_norm_offset(&config);
+        let architecture = config.checked_architecture();
+        let ropes = rope_tables(&config, &architecture);
+        Self { architecture, ropes, config, weights, panels, for_training, hash }
     }
 
     /// Shape of the model.
     pub fn config(&self) -> &DecoderConfig {
         &self.config
+    }
+
+    /// The switches of its layers.
+    pub fn architecture(&self) -> &Architecture {
+        &self.architecture
     }
 
     /// Memory of the matrices.
@@ -86,9 +96,16 @@ impl Decoder {
     ///
     /// Over, in this order, integers as u64 and all little-endian: the text `openledger base 1`; hidden
     /// size, intermediate size, layers, query heads, key-value heads, head size, vocabulary; norm epsilon
-    /// and RoPE base as f64; then each tensor's name, a zero byte, and its elements as f32, in the
-    /// order embedding, layers (input norm, q, k, v, o, second norm, gate, up, down), final norm, output
-    /// matrix where it is its own.
+    /// and RoPE base as f64; where its layers are not those of the first Llama, the text `openledger
+    /// architecture 1` and their switches (below); then each tensor's name, a zero byte, and its elements as
+    /// f32, in the order embedding, layers (input norm, q, k, v, o, second norm, gate, up, down, then what
+    /// the family has besides, see [`Weights::named_mut`]), final norm, output matrix where it is its own.
+    ///
+    /// The switches: as f32 the offset of the norms, the factors of embeddings and scores, the caps of
+    /// scores and logits, zero for none, and the frequencies of each rotary embedding; then whether there
+    /// are norms after attention and feed-forward layer, norms of queries and keys, GeGLU, biases of q k v, of
+    /// o, of the feed-forward layer; the number of rotary embeddings; for each layer its window, zero for
+    /// none, and which rotary embedding it takes.
     pub fn hash(&self) -> [u8; 32] {
         self.hash
     }
@@ -111,6 +128,11 @@ fn hash(config: &DecoderConfig, weights: &mut Weights) -> [u8; 32] {
     }
     hash.update(config.rms_norm_eps.to_le_bytes());
     hash.update(config.rope_theta.to_le_bytes());
+    let architecture = config.checked_architecture();
+    if !architecture.is_plain(heads) {
+        hash.update(b"openledger architecture 1");
+        hash.update(architecture.hash_bytes(heads));
+    }
     for tensor in weights.named_mut(config) {
         hash.update(tensor.name.as_bytes());
         hash.update([0]);
@@ -124,6 +146,6 @@ fn hash(config: &DecoderConfig, weights: &mut Weights) -> [u8; 32] {
     hash.finalize().into()
 }
 
-pub(crate) fn rope_table(config: &DecoderConfig) -> RopeTable {
-    RopeTable::new(config.max_position_embeddings, config.heads().dim, config.rope_theta)
+pub(crate) fn rope_tables(config: &DecoderConfig, architecture: &Architecture) -> Vec<RopeTable> {
+    architecture.rope_tables(config.max_position_embeddings, config.heads().dim)
 }

@@ -2,8 +2,8 @@
 
 use crate::layer::{Layer, LayerBuffers, Picked};
 use crate::lora_panels::AdaptedRows;
-use crate::{Adapter, Decoder, Error, KvCache};
-use openledger_tensor::{CachedRows, cached_attention, rms_norm};
+use crate::{Adapter, Architecture, Decoder, Error, KvCache};
+use openledger_tensor::{CachedRows, cached_attention, rms_norm, soft_cap};
 use std::ops::Range;
 
 /// New tokens of one sequence: a whole prompt, a piece of it, or the one token just generated.
@@ -61,7 +61,7 @@ impl Decoder {
                 cache.append(heads, &qkv[rows.start * heads.row()..rows.end * heads.row()]);
                 cached.push(CachedRows { rows: rows.clone(), cache: &*cache });
             }
-            cached_attention(heads, qkv, &cached, out);
+            cached_attention(self.architecture.attention(layer, heads), qkv, &cached, out);
         });
         for slice in slices.iter_mut() {
             slice.cache.advance(slice.tokens.len());
@@ -100,8 +100,9 @@ impl Decoder {
     /// Whole sequences without caches.
     pub(crate) fn run_whole(&self, rows: &Rows<'_>) -> Vec<f32> {
         let heads = self.config.heads();
-        self.run(rows, |_, qkv, out| {
-            openledger_tensor::attention(heads, qkv, &rows.sequences, out);
+        self.run(rows, |layer, qkv, out| {
+            let rule = self.architecture.attention(layer, heads);
+            openledger_tensor::attention(rule, qkv, &rows.sequences, out);
         })
     }
 
@@ -112,6 +113,7 @@ impl Decoder {
         for token in &rows.tokens {
             buffers.stream.extend_from_slice(&self.weights.embedding[*token as usize * h..][..h]);
         }
+        scale_embeddings(&mut buffers.stream, &self.architecture);
         let adapters = rows.adapted(0..rows.tokens.len());
         let few = rows.adapted(rows.wanted.iter().copied());
         let layers = self.config.num_hidden_layers;
@@ -121,7 +123,8 @@ impl Decoder {
             let layer = Layer {
                 index,
                 config: &self.config,
-                rope: &self.rope,
+                architecture: &self.architecture,
+                ropes: &self.ropes,
                 weights: &self.weights.layers[index],
                 panels: &self.panels.layers[index],
                 positions: &rows.positions,
@@ -148,7 +151,18 @@ impl Decoder {
         );
         let mut logits = vec![0.0; rows * vocab];
         self.panels.head.forward(rows, &normed, &mut logits);
+        if let Some(cap) = self.architecture.logit_soft_cap {
+            soft_cap(&mut logits, cap);
+        }
         logits
+    }
+}
+
+/// Multiplies embeddings by the factor of their family.
+pub(crate) fn scale_embeddings(x: &mut [f32], architecture: &Architecture) {
+    let scale = architecture.embedding_scale;
+    if scale != 1.0 {
+        x.iter_mut().for_each(|x| *x *= scale);
     }
 }
 

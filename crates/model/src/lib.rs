@@ -22,6 +22,7 @@
 
 mod adapter;
 mod adapter_files;
+mod architecture;
 mod chat_guard;
 mod chat_template;
 mod config;
@@ -45,6 +46,7 @@ mod weights;
 
 pub use adapter::Adapter;
 pub use adapter_files::{ADAPTER_BYTES_MAX, ADAPTER_CONFIG_BYTES_MAX};
+pub use architecture::{Activation, Architecture, Biases, Family, LayerRule, Rope, RopeScaling};
 pub use chat_template::{
     ChatTemplate, Example, MESSAGES_MAX, Message, Role, TEMPLATE_BYTES_MAX,
     TOKENIZER_CONFIG_BYTES_MAX,

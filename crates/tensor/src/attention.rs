@@ -1,18 +1,20 @@
 //! Causal attention of ragged sequences, forward and backward.
 //!
 //! ```text
-//! scores = q · Kᵀ / √head_dim ─▶ softmax over the keys up to the row ─▶ · V
+//! scores = q · Kᵀ · scale ─▶ soft cap ─▶ softmax over the keys up to the row, in its window ─▶ · V
 //! ```
 //!
 //! Rows are taken in blocks; a block sees only the keys up to its last row, later ones get probability
 //! zero inside the block. Adding 0 · v changes no bit but the sign of a zero, and that is made + at the
-//! end. So a row's result does not depend on the block it is in, and a cached step equals a full pass.
+//! end. So a row's result does not depend on the block it is in, and a cached step equals a full pass. Keys
+//! that a window has left behind get probability zero in the same way.
 
 use crate::gemm::{Lhs, Out, PackedMatrix, Place, Start, gemm, gemm_at};
 use crate::math::rsqrt;
 use crate::parallel::{Shared, for_each};
 use crate::reduce::{dot_lanes, exp_sum_lanes, max_lanes};
 use crate::simd::kernel;
+use crate::soft_cap::{cap_lanes, soft_cap, soft_cap_backward};
 use std::ops::Range;
 
 /// Rows of one block: a multiple of every tile height.
@@ -49,6 +51,26 @@ impl Heads {
 
     pub(crate) fn value_at(self, head: usize) -> usize {
         (self.query + self.key_value + head) * self.dim
+    }
+}
+
+/// How a layer attends.
+#[derive(Clone, Copy, Debug)]
+pub struct AttentionRule {
+    /// Its heads.
+    pub heads: Heads,
+    /// Factor of the scores.
+    pub scale: f32,
+    /// Scores become cap · tanh(score / cap), after the scale.
+    pub soft_cap: Option<f32>,
+    /// Positions that a row attends to, its own included; all up to its own where absent.
+    pub window: Option<usize>,
+}
+
+impl From<Heads> for AttentionRule {
+    /// Scores divided by √dim, no cap, no window.
+    fn from(heads: Heads) -> Self {
+        Self { heads, scale: rsqrt(heads.dim as f32), soft_cap: None, window: None }
     }
 }
 
@@ -117,13 +139,20 @@ pub struct CachedRows<'a> {
 /// Attention of the newest rows of some sequences to everything in their caches.
 ///
 /// Shapes: qkv [rows, heads.row()], out [rows, heads.query · heads.dim].
-pub fn cached_attention(heads: Heads, qkv: &[f32], sequences: &[CachedRows<'_>], out: &mut [f32]) {
+pub fn cached_attention(
+    rule: impl Into<AttentionRule>,
+    qkv: &[f32],
+    sequences: &[CachedRows<'_>],
+    out: &mut [f32],
+) {
+    let rule = rule.into();
+    let heads = rule.heads;
     let out = Shared::new(out);
     for_each(sequences.len() * heads.query, |task| {
         let (sequence, head) = (&sequences[task / heads.query], task % heads.query);
         let (keys, values) = &sequence.cache.heads[head / heads.group()];
         let first = keys.columns() - sequence.rows.len();
-        attend(heads, qkv, sequence.rows.clone(), head, keys, values, first, &out);
+        attend(rule, qkv, sequence.rows.clone(), head, keys, values, first, &out);
     });
 }
 
@@ -131,7 +160,14 @@ pub fn cached_attention(heads: Heads, qkv: &[f32], sequences: &[CachedRows<'_>],
 ///
 /// Shapes: qkv [rows, heads.row()], out [rows, heads.query · heads.dim]; sequences are disjoint ranges
 /// of rows.
-pub fn attention(heads: Heads, qkv: &[f32], sequences: &[Range<usize>], out: &mut [f32]) {
+pub fn attention(
+    rule: impl Into<AttentionRule>,
+    qkv: &[f32],
+    sequences: &[Range<usize>],
+    out: &mut [f32],
+) {
+    let rule = rule.into();
+    let heads = rule.heads;
     let out = Shared::new(out);
     for_each(sequences.len() * heads.key_value, |task| {
         let (rows, head) = (&sequences[task / heads.key_value], task % heads.key_value);
@@ -142,7 +178,7 @@ pub fn attention(heads: Heads, qkv: &[f32], sequences: &[Range<usize>], out: &mu
         let values =
             PackedMatrix::from_rows(&qkv[at + heads.value_at(head)..], n, heads.dim, heads.row());
         for query in head * heads.group()..(head + 1) * heads.group() {
-            attend(heads, qkv, rows.clone(), query, &keys, &values, 0, &out);
+            attend(rule, qkv, rows.clone(), query, &keys, &values, 0, &out);
         }
     });
 }
@@ -150,7 +186,7 @@ pub fn attention(heads: Heads, qkv: &[f32], sequences: &[Range<usize>], out: &mu
 /// One query head of one sequence whose rows stand at `first`, `first` + 1, ….
 #[allow(clippy::too_many_arguments)]
 fn attend(
-    heads: Heads,
+    rule: AttentionRule,
     qkv: &[f32],
     rows: Range<usize>,
     head: usize,
@@ -159,6 +195,7 @@ fn attend(
     first: usize,
     out: &Shared<'_>,
 ) {
+    let heads = rule.heads;
     let (stride, dim, width) = (heads.row(), heads.dim, heads.query * heads.dim);
     let mut scores = Vec::new();
     for block in blocks(rows.len()) {
@@ -173,7 +210,7 @@ fn attend(
             Out { data: &mut scores, stride: seen },
             Start::Zero,
         );
-        causal_softmax(&mut scores, seen, first + block.start, heads.scale());
+        causal_softmax(&mut scores, seen, first + block.start, rule);
         let probabilities = Lhs::Rows { data: &scores, stride: seen };
         let at = row * width + head * dim;
         let place = Place { shared: out, at, stride: width };
@@ -193,14 +230,22 @@ fn blocks(rows: usize) -> impl Iterator<Item = Range<usize>> {
 }
 
 kernel! {
-    /// Row i keeps its first `before` + i + 1 scores, scaled, as probabilities; the others become zero.
-    fn causal_softmax<S>(scores: &mut [f32], stride: usize, before: usize, scale: f32) {
+    /// Row i keeps of its first `before` + i + 1 scores those in the window, scaled and capped, as probabilities;
+    /// the others become zero.
+    fn causal_softmax<S>(scores: &mut [f32], stride: usize, before: usize, rule: AttentionRule) {
         for (i, row) in scores.chunks_exact_mut(stride).enumerate() {
             let (row, later) = row.split_at_mut(before + i + 1);
             later.fill(0.0);
             for x in row.iter_mut() {
-                *x *= scale;
+                *x *= rule.scale;
             }
+            if let Some(cap) = rule.soft_cap {
+                // SAFETY: inside a kernel.
+                unsafe { cap_lanes::<S>(row, cap) };
+            }
+            // Their exponential is exactly zero, and the lane of every other key stays what it was.
+            let unseen = row.len().saturating_sub(rule.window.unwrap_or(usize::MAX));
+            row[..unseen].fill(f32::NEG_INFINITY);
             // SAFETY: inside a kernel.
             let sum = unsafe {
                 let max = max_lanes::<S>(row);
@@ -219,23 +264,25 @@ kernel! {
 /// Shapes: qkv, d_qkv [rows, heads.row()]; out, d_out [rows, heads.query · heads.dim]. Rows outside all
 /// sequences are left alone. Probabilities are computed again instead of being kept.
 pub fn attention_backward(
-    heads: Heads,
+    rule: impl Into<AttentionRule>,
     qkv: &[f32],
     out: &[f32],
     d_out: &[f32],
     sequences: &[Range<usize>],
     d_qkv: &mut [f32],
 ) {
+    let rule = rule.into();
+    let heads = rule.heads;
     let d_qkv = Shared::new(d_qkv);
     for_each(sequences.len() * heads.key_value, |task| {
         let (rows, head) = (&sequences[task / heads.key_value], task % heads.key_value);
-        attend_backward(heads, qkv, out, d_out, rows.clone(), head, &d_qkv);
+        attend_backward(rule, qkv, out, d_out, rows.clone(), head, &d_qkv);
     });
 }
 
 /// One key-value head of one sequence.
 fn attend_backward(
-    heads: Heads,
+    rule: AttentionRule,
     qkv: &[f32],
     out: &[f32],
     d_out: &[f32],
@@ -243,6 +290,7 @@ fn attend_backward(
     head: usize,
     d_qkv: &Shared<'_>,
 ) {
+    let heads = rule.heads;
     let (stride, dim, width, n) = (heads.row(), heads.dim, heads.query * heads.dim, rows.len());
     let at = rows.start * stride;
     let (key_at, value_at) = (at + heads.key_at(head), at + heads.value_at(head));
@@ -251,7 +299,7 @@ fn attend_backward(
     let values_t = PackedMatrix::from_columns(&qkv[value_at..], dim, n, stride);
     let mut d_keys = vec![0.0; n * dim];
     let mut d_values = vec![0.0; n * dim];
-    let (mut p, mut ds) = (Vec::new(), Vec::new());
+    let (mut p, mut ds, mut capped) = (Vec::new(), Vec::new(), Vec::new());
     let mut packed = PackedMatrix::default();
     for query in head * heads.group()..(head + 1) * heads.group() {
         for block in blocks(n) {
@@ -266,9 +314,17 @@ fn attend_backward(
                 gemm(height, a, b.leading(dim, seen), Out { data, stride: seen }, Start::Zero);
             };
             part(&mut p, Lhs::Rows { data: q, stride }, &keys_t);
-            causal_softmax(&mut p, seen, block.start, heads.scale());
+            if let Some(cap) = rule.soft_cap {
+                capped.clear();
+                capped.extend(p.iter().map(|x| x * rule.scale));
+                soft_cap(&mut capped, cap);
+            }
+            causal_softmax(&mut p, seen, block.start, rule);
             part(&mut ds, Lhs::Rows { data: d_o, stride: width }, &values_t);
-            score_gradient(&mut ds, &p, seen, o, d_o, width, dim, heads.scale());
+            score_gradient(&mut ds, &p, seen, o, d_o, width, dim, rule.scale);
+            if let Some(cap) = rule.soft_cap {
+                soft_cap_backward(&mut ds, &capped, cap);
+            }
 
             let ds_rows = Lhs::Rows { data: &ds, stride: seen };
             let place = Place { shared: d_qkv, at: row * stride + query * dim, stride };

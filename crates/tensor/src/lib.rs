@@ -9,7 +9,7 @@
 //! ```text
 //! one generic body over sixteen lanes ──kernel!──▶ AVX-512 │ AVX2 + FMA │ NEON │ portable Rust, chosen at run time
 //!        │
-//!        └─ gemm, attention, norms, RoPE, SwiGLU, cross-entropy, AdamW ◀── parts of the result ── threads
+//!        └─ gemm, attention, norms, RoPE, SwiGLU, GeGLU, soft caps, cross-entropy, AdamW ◀── parts of the result ── threads
 //! ```
 //!
 //! **Invariant:** results do not depend on the processor, on the SIMD path, on the number of threads, on
@@ -23,6 +23,7 @@
 mod attention;
 mod cross_entropy;
 mod four_bit;
+mod geglu;
 mod gemm;
 mod level;
 mod math;
@@ -35,13 +36,15 @@ mod random;
 mod reduce;
 mod rope;
 mod simd;
+mod soft_cap;
 mod swiglu;
 
 pub use attention::{
-    CachedRows, Heads, LayerCache, attention, attention_backward, cached_attention,
+    AttentionRule, CachedRows, Heads, LayerCache, attention, attention_backward, cached_attention,
 };
 pub use cross_entropy::{cross_entropy, log_likelihoods};
 pub use four_bit::{FOUR_BIT_GROUP, FourBitMatrix};
+pub use geglu::{geglu, geglu_backward};
 pub use gemm::{Bf16Matrix, Lhs, Out, PackedMatrix, PackedView, Start, gemm};
 pub use level::{SIMD_VARIABLE, SimdLevel};
 pub use math::{EXP_MAX, EXP_MIN, exp, ln, pow, rsqrt, sin_cos};
@@ -53,4 +56,5 @@ pub use parallel::{for_each_mut, threads, with_threads};
 pub use random::Random;
 pub use reduce::sum_of_squares;
 pub use rope::{RopeTable, Turn};
+pub use soft_cap::{soft_cap, soft_cap_backward, tanh};
 pub use swiglu::{swiglu, swiglu_backward};

@@ -29,12 +29,21 @@ pub enum Turn {
 impl RopeTable {
     /// For `positions` positions of heads of `head_dim` (even).
     pub fn new(positions: usize, head_dim: usize, theta: f64) -> Self {
+        Self::from_frequencies(positions, &Self::frequencies(head_dim, theta))
+    }
+
+    /// Angle per position of each pair of elements [head_dim / 2]: theta^(−2i / head_dim), rounded to f32.
+    pub fn frequencies(head_dim: usize, theta: f64) -> Vec<f32> {
         let half = head_dim / 2;
-        let frequencies: Vec<f32> =
-            (0..half).map(|i| pow(theta, -((2 * i) as f64) / head_dim as f64) as f32).collect();
+        (0..half).map(|i| pow(theta, -((2 * i) as f64) / head_dim as f64) as f32).collect()
+    }
+
+    /// For heads whose pairs turn by these angles per position.
+    pub fn from_frequencies(positions: usize, frequencies: &[f32]) -> Self {
+        let half = frequencies.len();
         let (mut cos, mut sin) = (Vec::new(), Vec::new());
         for position in 0..positions {
-            for frequency in &frequencies {
+            for frequency in frequencies {
                 let (s, c) = sin_cos(f64::from(position as f32 * frequency));
                 cos.push(c as f32);
                 sin.push(s as f32);

@@ -31,7 +31,7 @@ pub fn swiglu_backward(dh: &[f32], width: usize, gate_up: &mut [f32]) {
 
 /// 1 / (1 + e^−x).
 #[inline(always)]
-unsafe fn sigmoid<S: Simd>(x: S::V) -> S::V {
+pub(crate) unsafe fn sigmoid<S: Simd>(x: S::V) -> S::V {
     // SAFETY: arithmetic only; the caller runs in a `kernel!`.
     unsafe {
         let e = exp_lanes::<S>(S::sub(S::splat(0.0), x));
@@ -40,7 +40,7 @@ unsafe fn sigmoid<S: Simd>(x: S::V) -> S::V {
 }
 
 #[inline(always)]
-unsafe fn load<S: Simd>(x: &[f32]) -> S::V {
+pub(crate) unsafe fn load<S: Simd>(x: &[f32]) -> S::V {
     // SAFETY: as many elements as the slice has are read.
     unsafe {
         if x.len() == LANES { S::load(x.as_ptr()) } else { S::load_first(x.as_ptr(), x.len()) }
@@ -48,7 +48,7 @@ unsafe fn load<S: Simd>(x: &[f32]) -> S::V {
 }
 
 #[inline(always)]
-unsafe fn store<S: Simd>(x: &mut [f32], v: S::V) {
+pub(crate) unsafe fn store<S: Simd>(x: &mut [f32], v: S::V) {
     // SAFETY: as many elements as the slice has are written.
     unsafe {
         if x.len() == LANES {

@@ -86,7 +86,13 @@ impl LayerBackward<'_> {
             &mut b.qkv,
         );
         let turned = heads.query + heads.key_value;
-        self.layer.rope.turn(&mut b.qkv, heads.row(), turned, self.layer.positions, Turn::Backward);
+        self.layer.rope().turn(
+            &mut b.qkv,
+            heads.row(),
+            turned,
+            self.layer.positions,
+            Turn::Backward,
+        );
         let dx = self.input_wanted.then_some(&mut b.normed[..]);
         sites.adapters = self.layer.adapters;
         sites.run(Group::Attention, &panels.qkv, rows, &kept.normed, low_qkv, &b.qkv, dx);

@@ -11,8 +11,13 @@ pub(crate) struct LayerBuffers {
     /// Its norm, and the scale of each row.
     pub(crate) normed: Vec<f32>,
     pub(crate) scales: Vec<f32>,
-    /// Queries and keys (turned) and values.
+    /// Queries and keys (normalised where the model does that, and turned) and values.
     pub(crate) qkv: Vec<f32>,
+    /// Queries and keys before their norms [rows, heads · dim] and the scales of the heads; empty without.
+    pub(crate) raw_queries: Vec<f32>,
+    pub(crate) query_scales: Vec<f32>,
+    pub(crate) raw_keys: Vec<f32>,
+    pub(crate) key_scales: Vec<f32>,
     /// [rows, query · dim] while attention runs, then only the kept rows.
     pub(crate) attended: Vec<f32>,
     /// The kept rows of `stream`; empty where all are kept.
@@ -24,6 +29,11 @@ pub(crate) struct LayerBuffers {
     /// [kept, 2 · intermediate]; the backward pass turns it into its own gradient.
     pub(crate) gate_up: Vec<f32>,
     pub(crate) hidden: Vec<f32>,
+    /// Results of attention and feed-forward layer before the norm after them, and its scales; empty without.
+    pub(crate) attention_raw: Vec<f32>,
+    pub(crate) attention_scales: Vec<f32>,
+    pub(crate) feed_forward_raw: Vec<f32>,
+    pub(crate) feed_forward_scales: Vec<f32>,
     /// Low-rank states of the four groups.
     pub(crate) low: [Vec<f32>; 4],
 }
@@ -63,6 +73,14 @@ impl LayerBuffers {
             &self.middle_scales,
             &self.gate_up,
             &self.hidden,
+            &self.raw_queries,
+            &self.query_scales,
+            &self.raw_keys,
+            &self.key_scales,
+            &self.attention_raw,
+            &self.attention_scales,
+            &self.feed_forward_raw,
+            &self.feed_forward_scales,
         ];
         4 * all.into_iter().chain(&self.low).map(Vec::capacity).sum::<usize>()
     }

@@ -3,7 +3,7 @@
 use super::batch::{BatchRows, BlendRows, SequenceStep};
 use super::linear::{ServingLinear, WeightForm};
 use super::{KvForm, KvPages};
-use crate::decoder::rope_table;
+use crate::decoder::rope_tables;
 use crate::lora::Group;
 use crate::{DecoderConfig, Error, Weights};
 use openledger_tensor::{PagedRows, RopeTable, Turn, paged_attention, rms_norm, swiglu};
@@ -48,6 +48,8 @@ struct Buffers {
 
 impl ServingDecoder {
     /// Packs weights in the given form for pages of the given form.
+    ///
+    /// Panics unless the architecture is that of the first Llama.
     pub fn new(
         config: DecoderConfig,
         weights: Weights,
@@ -55,6 +57,8 @@ impl ServingDecoder {
         kv_form: KvForm,
     ) -> Self {
         let (h, f, heads) = (config.hidden_size, config.intermediate_size, config.heads());
+        let architecture = config.checked_architecture();
+        assert!(architecture.is_plain(heads), "only Llama's first architecture is served");
         let linear = |w: &[f32], inputs| ServingLinear::new(w, inputs, weight_form);
         let head = linear(weights.head.as_ref().unwrap_or(&weights.embedding), h);
         let layers = weights.layers.into_iter().map(|w| ServingLayer {
@@ -68,7 +72,7 @@ impl ServingDecoder {
         Self {
             weight_form,
             kv_form,
-            rope: rope_table(&config),
+            rope: rope_tables(&config, &architecture).swap_remove(0),
             layers: layers.collect(),
             embedding: weights.embedding,
             norm: weights.norm,

@@ -5,14 +5,15 @@ use super::loss::total;
 use super::pass::{Model, Pass};
 use crate::layer::Gradients;
 use crate::panels::Panels;
-use crate::{DecoderConfig, Weights};
+use crate::{Architecture, DecoderConfig, Weights};
 use openledger_tensor::RopeTable;
 
 /// Computes losses and gradients of all weights. Holds the buffers of a run.
 #[derive(Debug)]
 pub struct FullTrainer {
     config: DecoderConfig,
-    rope: RopeTable,
+    architecture: Architecture,
+    ropes: Vec<RopeTable>,
     panels: Panels,
     pass: Pass,
 }
@@ -21,8 +22,9 @@ impl FullTrainer {
     /// For models of this shape.
     pub fn new(config: &DecoderConfig) -> Self {
         let panels = Panels::new(config, &Weights::zeros(config), true);
-        let rope = crate::decoder::rope_table(config);
-        Self { config: config.clone(), rope, panels, pass: Pass::default() }
+        let architecture = config.checked_architecture();
+        let ropes = crate::decoder::rope_tables(config, &architecture);
+        Self { config: config.clone(), architecture, ropes, panels, pass: Pass::default() }
     }
 
     /// Loss of one batch, Σ −weight · ln p over its targets, and its gradient, which overwrites `gradients`.
@@ -33,8 +35,9 @@ impl FullTrainer {
         gradients: &mut Weights,
     ) -> f64 {
         self.panels.set(&self.config, weights, true);
-        let Self { config, rope, panels, pass } = self;
-        let model = Model { config, rope, weights, panels, runs: &[], kept_layers: usize::MAX };
+        let Self { config, architecture, ropes, panels, pass } = self;
+        let (runs, kept_layers) = (&[][..], usize::MAX);
+        let model = Model { config, architecture, ropes, weights, panels, runs, kept_layers };
         pass.forward(&model, batch);
         let Weights { embedding, layers, norm, head } = gradients;
         embedding.fill(0.0);
@@ -59,8 +62,9 @@ impl FullTrainer {
     /// Loss of one batch alone.
     pub fn loss(&mut self, weights: &Weights, batch: &Batch) -> f64 {
         self.panels.set(&self.config, weights, true);
-        let Self { config, rope, panels, pass } = self;
-        let model = Model { config, rope, weights, panels, runs: &[], kept_layers: usize::MAX };
+        let Self { config, architecture, ropes, panels, pass } = self;
+        let (runs, kept_layers) = (&[][..], usize::MAX);
+        let model = Model { config, architecture, ropes, weights, panels, runs, kept_layers };
         pass.forward(&model, batch);
         let likelihoods = pass.loss(&model, batch, None);
         total(&batch.targets, &likelihoods, 0..likelihoods.len())

@@ -1,10 +1,11 @@
 //! Forward and backward through all layers.
 
 use super::Batch;
+use crate::inference::scale_embeddings;
 use crate::layer::{BackwardBuffers, Gradients, Layer, LayerBackward, LayerBuffers, Picked, add};
 use crate::lora_panels::{AdaptedRows, LoraPanels};
 use crate::panels::Panels;
-use crate::{DecoderConfig, Weights};
+use crate::{Architecture, DecoderConfig, Weights};
 use openledger_tensor::{RopeTable, attention};
 use std::mem::swap;
 use std::ops::Range;
@@ -12,7 +13,8 @@ use std::ops::Range;
 /// What a pass reads.
 pub(super) struct Model<'a> {
     pub(super) config: &'a DecoderConfig,
-    pub(super) rope: &'a RopeTable,
+    pub(super) architecture: &'a Architecture,
+    pub(super) ropes: &'a [RopeTable],
     pub(super) weights: &'a Weights,
     pub(super) panels: &'a Panels,
     /// Runs whose adapters are trained, in the order of their rows, from row and target 0 without gaps;
@@ -65,6 +67,7 @@ impl Pass {
                     .stream
                     .extend_from_slice(&model.weights.embedding[*token as usize * h..][..h]);
             }
+            scale_embeddings(&mut first.stream, model.architecture);
         }
         let (all, few) = adapted(model.runs);
         let heads = model.config.heads();
@@ -73,7 +76,7 @@ impl Pass {
             let next = after.first_mut().map_or(&mut self.last, |l| &mut l.stream);
             let layer = layer(model, batch, i, &all, &few, &self.picked);
             let attend = |qkv: &[f32], out: &mut [f32]| {
-                attention(heads, qkv, &batch.sequences, out);
+                attention(model.architecture.attention(i, heads), qkv, &batch.sequences, out);
             };
             if model.forgets(i) {
                 swap(&mut self.shared.stream, &mut before[i].stream);
@@ -104,7 +107,8 @@ impl Pass {
             if model.forgets(i) {
                 swap(&mut self.shared.stream, &mut kept.stream);
                 back.layer.forward(&mut self.shared, &mut self.result, |qkv, out| {
-                    attention(heads, qkv, &batch.sequences, out);
+                    let rule = model.architecture.attention(i, heads);
+                    attention(rule, qkv, &batch.sequences, out);
                 });
                 back.run(&mut self.shared, &mut self.back, gradients);
                 swap(&mut self.shared.stream, &mut kept.stream);
@@ -154,7 +158,8 @@ fn layer<'a>(
     Layer {
         index,
         config: model.config,
-        rope: model.rope,
+        architecture: model.architecture,
+        ropes: model.ropes,
         weights: &model.weights.layers[index],
         panels: &model.panels.layers[index],
         positions: &batch.positions,

@@ -38,6 +38,7 @@ mod panels;
 mod scoring;
 pub mod serving;
 mod text_error;
+mod token_bytes;
 mod tokenizer;
 mod tokenizer_training;
 mod training;

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use crate::text_error::TextError;
+use crate::token_bytes::Pieces;
 
 /// Largest `tokenizer.json` we read. Gemma's, the largest in common use, has 33 MB.
 pub const TOKENIZER_BYTES_MAX: u64 = 64 << 20;
@@ -26,6 +27,7 @@ pub struct Tokenizer {
     control_ids: Vec<u32>,
     unknown_id: Option<u32>,
     vocabulary_size: usize,
+    pieces: Pieces,
 }
 
 impl Tokenizer {
@@ -68,7 +70,8 @@ impl Tokenizer {
         let unknown_id = unknown_token(json).and_then(|token| structured.token_to_id(&token));
         let mut plain = structured.clone();
         plain.set_encode_special_tokens(true);
-        Ok(Self { structured, plain, control, control_ids, unknown_id, vocabulary_size })
+        let pieces = Pieces::of(structured.get_decoder());
+        Ok(Self { structured, plain, control, control_ids, unknown_id, vocabulary_size, pieces })
     }
 
     /// Encodes text from outside: a prompt, a document, an answer. Never yields a control token, so
@@ -119,6 +122,16 @@ impl Tokenizer {
     /// Id of a token by its text, control token or not.
     pub fn token_id(&self, token: &str) -> Option<u32> {
         self.structured.token_to_id(token)
+    }
+
+    /// A token as the vocabulary writes it.
+    pub(crate) fn piece(&self, token: u32) -> Option<String> {
+        self.structured.id_to_token(token)
+    }
+
+    /// How the vocabulary writes its tokens.
+    pub(crate) fn pieces(&self) -> Pieces {
+        self.pieces
     }
 
     /// The control tokens: text and id.

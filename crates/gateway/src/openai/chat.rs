@@ -2,46 +2,65 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::ApiError;
+use super::common::{Common, KNOWN_TO_ALL, parse_object, read};
 
 /// Longest list of messages in one request.
 pub(crate) const MESSAGES_MAX: usize = 256;
-/// Most stop sequences in one request, as at OpenAI.
-pub(crate) const STOP_MAX: usize = 4;
+/// Most alternatives a token's log-probability comes with, as at OpenAI's chat.
+pub(crate) const TOP_LOGPROBS_MAX: u8 = 20;
 
 /// Body of `POST /v1/chat/completions`; what we use of it.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ChatRequest {
-    /// Registered name, alias or adapter hash.
-    pub(crate) model: String,
+    /// What it shares with plain completions.
+    pub(crate) common: Common,
+    /// What it has alone.
+    pub(crate) own: Own,
+}
+
+/// What chat has alone.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub(crate) struct Own {
     /// The conversation, oldest first.
     pub(crate) messages: Vec<Message>,
-    /// 0 to 2; 0 (greedy) by default, because a receipt is easier to re-run then.
-    #[serde(default)]
-    pub(crate) temperature: Option<f32>,
-    /// 0 to 1.
-    #[serde(default)]
-    pub(crate) top_p: Option<f32>,
     /// Longest answer in tokens.
     #[serde(default)]
-    pub(crate) max_tokens: Option<u32>,
+    max_tokens: Option<u32>,
     /// The newer name of `max_tokens`; wins where both are given.
     #[serde(default)]
-    pub(crate) max_completion_tokens: Option<u32>,
-    /// Number of answers; only 1 is served.
+    max_completion_tokens: Option<u32>,
+    /// Whether each token comes with its log-probability.
     #[serde(default)]
-    pub(crate) n: Option<u32>,
-    /// Seed of the sampler.
+    logprobs: Option<bool>,
+    /// And with those of this many alternatives.
     #[serde(default)]
-    pub(crate) seed: Option<i64>,
-    /// Server-sent events instead of one document.
+    top_logprobs: Option<u8>,
+    /// Text, or JSON of any or of a given form.
     #[serde(default)]
-    pub(crate) stream: Option<bool>,
-    /// Whether a usage chunk ends the stream.
+    pub(crate) response_format: Option<ResponseFormat>,
+}
+
+/// What the answer must be.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(crate) enum ResponseFormat {
+    /// Anything.
+    Text,
+    /// A JSON object.
+    JsonObject,
+    /// JSON of a schema.
+    JsonSchema {
+        /// The schema and its name.
+        json_schema: NamedSchema,
+    },
+}
+
+/// A JSON schema as OpenAI takes it.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub(crate) struct NamedSchema {
+    /// JSON Schema.
     #[serde(default)]
-    pub(crate) stream_options: Option<StreamOptions>,
-    /// Texts that end the answer.
-    #[serde(default)]
-    pub(crate) stop: Option<Stop>,
+    pub(crate) schema: Value,
 }
 
 /// One turn of the conversation.
@@ -74,107 +93,57 @@ pub(crate) struct ContentPart {
     pub(crate) text: String,
 }
 
-/// Options of a stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-pub(crate) struct StreamOptions {
-    /// Send a last chunk with `usage`.
-    #[serde(default)]
-    pub(crate) include_usage: bool,
-}
-
-/// One stop text or several.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(untagged)]
-pub(crate) enum Stop {
-    /// One.
-    One(String),
-    /// Several.
-    Many(Vec<String>),
-}
-
-/// Parameters we read; any other is ignored and named in a warning header.
+/// Parameters of chat alone that we read; any other is ignored and named in a warning header.
 const KNOWN: &[&str] = &[
-    "model",
     "messages",
-    "temperature",
-    "top_p",
     "max_tokens",
     "max_completion_tokens",
-    "n",
-    "seed",
-    "stream",
-    "stream_options",
-    "stop",
-    "user",
-    "metadata",
-    "store",
+    "logprobs",
+    "top_logprobs",
+    "response_format",
 ];
 
 impl ChatRequest {
     /// Parses a body, naming the parameter that is wrong, and lists the parameters that were ignored.
     pub(crate) fn parse(body: &[u8]) -> Result<(Self, Vec<String>), ApiError> {
-        let value: Value = serde_json::from_slice(body)
-            .map_err(|error| ApiError::invalid("body", format!("The body is not JSON: {error}")))?;
-        let object = value
-            .as_object()
-            .ok_or_else(|| ApiError::invalid("body", "The body must be a JSON object."))?;
-        let ignored = object.keys().filter(|key| !KNOWN.contains(&key.as_str())).cloned().collect();
-        let request: Self = serde_path_to_error::deserialize(&value).map_err(|error| {
-            let param = match error.path().to_string() {
-                path if path == "." => missing_field(&error.inner().to_string()),
-                path => path,
-            };
-            ApiError::invalid(param, error.inner().to_string())
-        })?;
+        let (value, ignored) = parse_object(body, &[KNOWN_TO_ALL, KNOWN])?;
+        let request = Self { common: read(&value)?, own: read(&value)? };
         request.check()?;
         Ok((request, ignored))
     }
 
     /// Longest answer asked for, in tokens.
     pub(crate) fn tokens_max(&self) -> Option<u32> {
-        self.max_completion_tokens.or(self.max_tokens)
+        self.own.max_completion_tokens.or(self.own.max_tokens)
     }
 
-    /// Stop texts.
-    pub(crate) fn stops(&self) -> Vec<String> {
-        match &self.stop {
-            None => Vec::new(),
-            Some(Stop::One(text)) => vec![text.clone()],
-            Some(Stop::Many(texts)) => texts.clone(),
-        }
+    /// How many alternatives each token's log-probability comes with; `None` for no log-probabilities.
+    pub(crate) fn logprobs(&self) -> Option<u8> {
+        (self.own.logprobs == Some(true)).then(|| self.own.top_logprobs.unwrap_or(0))
     }
 
     fn check(&self) -> Result<(), ApiError> {
-        let in_range = |param, value: Option<f32>, max| match value {
-            Some(value) if !(0.0..=max).contains(&value) => {
-                Err(ApiError::invalid(param, format!("`{param}` must be between 0 and {max}.")))
-            }
-            _ => Ok(()),
-        };
-        in_range("temperature", self.temperature, 2.0)?;
-        in_range("top_p", self.top_p, 1.0)?;
-        if self.n.is_some_and(|n| n != 1) {
-            return Err(ApiError::invalid(
-                "n",
-                "Only n = 1 is served: each answer has one receipt.",
-            ));
-        }
+        self.common.check()?;
         if self.tokens_max() == Some(0) {
             return Err(ApiError::invalid("max_tokens", "`max_tokens` must be at least 1."));
         }
-        if self.messages.is_empty() || self.messages.len() > MESSAGES_MAX {
+        if self.own.top_logprobs.is_some_and(|count| count > TOP_LOGPROBS_MAX) {
+            let message = format!("`top_logprobs` must be between 0 and {TOP_LOGPROBS_MAX}.");
+            return Err(ApiError::invalid("top_logprobs", message));
+        }
+        if self.own.top_logprobs.is_some() && self.own.logprobs != Some(true) {
+            let message = "`top_logprobs` needs `logprobs` to be true.";
+            return Err(ApiError::invalid("top_logprobs", message));
+        }
+        let messages = &self.own.messages;
+        if messages.is_empty() || messages.len() > MESSAGES_MAX {
             let message = format!("`messages` must hold 1 to {MESSAGES_MAX} messages.");
             return Err(ApiError::invalid("messages", message));
         }
-        let stops = self.stops();
-        if stops.len() > STOP_MAX || stops.iter().any(String::is_empty) {
-            let message = format!("`stop` takes up to {STOP_MAX} texts, none of them empty.");
-            return Err(ApiError::invalid("stop", message));
-        }
-        for (index, message) in self.messages.iter().enumerate() {
+        for (index, message) in messages.iter().enumerate() {
             message.check(index)?;
         }
-        if self.messages.last().is_some_and(|last| last.role != "user") {
+        if messages.last().is_some_and(|last| last.role != "user") {
             return Err(ApiError::invalid("messages", "The last message must be the user's."));
         }
         Ok(())
@@ -205,11 +174,6 @@ impl Message {
     }
 }
 
-/// serde reports a missing field at the root; the parameter's name stands in backquotes.
-fn missing_field(message: &str) -> String {
-    message.split('`').nth(1).unwrap_or("body").to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -224,7 +188,10 @@ mod tests {
         let param = |rest: &str| error_param(&format!(r#"{{"model":"m",{user},{rest}}}"#));
         assert_eq!(param(r#""temperature":"hot""#).as_deref(), Some("temperature"));
         assert_eq!(param(r#""temperature":3"#).as_deref(), Some("temperature"));
-        assert_eq!(param(r#""n":2"#).as_deref(), Some("n"));
+        assert_eq!(param(r#""n":129"#).as_deref(), Some("n"));
+        assert_eq!(param(r#""top_logprobs":2"#).as_deref(), Some("top_logprobs"));
+        assert_eq!(param(r#""logprobs":true,"top_logprobs":21"#).as_deref(), Some("top_logprobs"));
+        assert_eq!(param(r#""presence_penalty":-3"#).as_deref(), Some("presence_penalty"));
         assert_eq!(param(r#""max_tokens":0"#).as_deref(), Some("max_tokens"));
         assert_eq!(param(r#""stop":["a","b","c","d","e"]"#).as_deref(), Some("stop"));
         assert_eq!(error_param(r#"{"model":"m"}"#).as_deref(), Some("messages"));
@@ -242,10 +209,10 @@ mod tests {
 
     #[test]
     fn parts_are_joined_and_unknown_parameters_listed() {
-        let body = r#"{"model":"m","frequency_penalty":1,"messages":[{"role":"user",
+        let body = r#"{"model":"m","tools":[],"messages":[{"role":"user",
             "content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}]}"#;
         let (request, ignored) = ChatRequest::parse(body.as_bytes()).unwrap();
-        assert_eq!(request.messages[0].text(), "ab");
-        assert_eq!(ignored, ["frequency_penalty"]);
+        assert_eq!(request.own.messages[0].text(), "ab");
+        assert_eq!(ignored, ["tools"]);
     }
 }

@@ -2,6 +2,9 @@
 
 mod answer;
 mod chat;
+mod common;
+mod completion;
+mod embeddings;
 mod error;
 
 pub(crate) use answer::{Finish, Heading, Usage};

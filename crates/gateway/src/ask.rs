@@ -1,25 +1,22 @@
 use std::sync::Arc;
 
-use openledger_model::{DecodeStream, Message, Role};
-use openledger_openlora::{AdapterHash, Event, FinishReason, GenerateRequest, Sampling};
+use futures_util::future::join_all;
+use openledger_model::{Message, Role};
 use openledger_primitives::{Address, OpenAmount, fee};
-use serde_json::Value;
 use tokio::sync::mpsc;
 
 use crate::{
     Error, Gateway, PublishedModel,
     document::Turn,
     ledger::Terms,
-    openai::{ApiError, ChatRequest, Finish, Heading, Usage},
+    openai::{ApiError, ChatRequest, Choice, Form, Heading, Usage},
     random,
-    stop_filter::StopFilter,
+    reply::{Answer, Piece},
+    text_model::{Asked, Generation, Produced, sampling},
 };
 
-/// Longest answer where the request names no limit.
-const ANSWER_TOKENS_DEFAULT: usize = 256;
-
-/// A request that is allowed, priced and paid for up to its longest possible answer.
-#[derive(Debug)]
+/// A request that is allowed, priced and paid for up to its longest possible answers.
+#[derive(Debug, Clone)]
 pub(crate) struct Question {
     pub(crate) heading: Heading,
     pub(crate) model: Arc<PublishedModel>,
@@ -27,39 +24,9 @@ pub(crate) struct Question {
     pub(crate) turns: Vec<Turn>,
     pub(crate) prompt: Vec<u32>,
     pub(crate) terms: Terms,
-    adapter: AdapterHash,
-    sampling: Sampling,
-    tokens_max: usize,
-    stops: Vec<String>,
+    asked: Asked,
+    choices: usize,
     reserved: OpenAmount,
-}
-
-/// What the model produced.
-#[derive(Debug)]
-pub(crate) struct Produced {
-    pub(crate) text: String,
-    pub(crate) tokens: Vec<u32>,
-    pub(crate) finish: Finish,
-}
-
-/// A finished answer with its attribution.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) text: String,
-    pub(crate) finish: Finish,
-    pub(crate) usage: Usage,
-    pub(crate) attribution: Value,
-}
-
-/// What the caller of [`Gateway::answer`] receives, in order.
-#[derive(Debug)]
-pub(crate) enum Piece {
-    /// More text.
-    Text(String),
-    /// The end, attributed and owed.
-    Done(Box<Answer>),
-    /// The end, without an answer and without a charge.
-    Failed(ApiError),
 }
 
 impl Gateway {
@@ -69,11 +36,16 @@ impl Gateway {
         request: &ChatRequest,
         payer: Address,
     ) -> Result<Question, ApiError> {
-        let model =
-            self.model(&request.model).ok_or_else(|| ApiError::model_not_found(&request.model))?;
-        let adapter =
-            model.manifest.published().ok_or_else(|| ApiError::model_not_found(&request.model))?;
+        let model = self.model(&request.common.model);
+        let model = model.ok_or_else(|| ApiError::model_not_found(&request.common.model))?;
+        let adapter = model.manifest.published();
+        let adapter = adapter.ok_or_else(|| ApiError::model_not_found(&request.common.model))?;
+        if request.own.response_format.as_ref().is_some_and(|format| !format.is_text()) {
+            let message = "Only `text` is served: what a grammar forces nobody's data explains.";
+            return Err(ApiError::invalid("response_format", message));
+        }
         let turns: Vec<Turn> = request
+            .own
             .messages
             .iter()
             .map(|message| Turn { role: message.role.clone(), content: message.text() })
@@ -82,11 +54,9 @@ impl Gateway {
             .iter()
             .map(|turn| Message::new(role(&turn.role), turn.content.as_str()))
             .collect();
-        let prompt = self
-            .template
-            .prompt(&self.tokenizer, &messages)
-            .map_err(|error| ApiError::invalid("messages", error.to_string()))?;
-        let tokens_max = self.answer_tokens_max(request, prompt.len())?;
+        let prompt = self.text.chat_prompt(&messages)?;
+        let tokens_max = self.text.tokens_max(request.tokens_max(), prompt.len(), "messages")?;
+        let choices = request.common.choices();
 
         let terms = self
             .ledger
@@ -95,32 +65,64 @@ impl Gateway {
             .map_err(ApiError::chain_unavailable)?;
         let reserved = fee(terms.price, prompt.len() as u64, tokens_max as u64, terms.split)
             .map_err(|error| ApiError::invalid("max_tokens", error.to_string()))?;
+        let too_dear = || ApiError::invalid("n", "The answers together cost more than there is OPEN.");
+        let reserved = reserved.mul_div_down(u128::from(choices), 1).ok_or_else(too_dear)?;
         self.reserve(payer, reserved, terms.issued_at).await?;
         Ok(Question {
             heading: Heading {
+                form: Form::Chat,
                 id: format!("chatcmpl-{:032x}", random::u128()),
                 created: terms.issued_at,
                 model: model.manifest.name.clone(),
             },
-            model,
             payer,
             turns,
-            prompt,
             terms,
-            adapter,
-            sampling: sampling(request),
-            tokens_max,
-            stops: request.stops(),
+            asked: Asked {
+                tenant: payer.to_string().into(),
+                prompt: prompt.clone(),
+                adapters: vec![(adapter.into(), 1.0)],
+                sampling: sampling(&request.common),
+                tokens_max,
+                stops: request.common.stops(),
+                logprobs: request.logprobs(),
+            },
+            model,
+            prompt,
+            choices: choices as usize,
             reserved,
         })
     }
 
-    /// Generates, attributes, signs, keeps. Sends pieces as they come; if nobody listens any more the
-    /// generation stops, and what was produced is settled.
+    /// Generates, attributes, signs, keeps, each choice with a receipt of its own. Sends pieces as they
+    /// come; if nobody listens any more the generation stops, and what was produced is settled.
     pub(crate) async fn answer(&self, question: Question, pieces: mpsc::Sender<Piece>) {
-        let (payer, reserved) = (question.payer, question.reserved);
-        let last = match self.produce(&question, &pieces).await {
-            Ok(produced) => match self.account(question, produced).await {
+        match self.text.begin(&question.asked, question.choices) {
+            Ok(generations) => {
+                let all = generations.into_iter().enumerate().map(|(index, generation)| {
+                    let mut one = question.clone();
+                    if index > 0 {
+                        one.heading.id = format!("{}-{index}", question.heading.id);
+                    }
+                    self.answer_one(one, index, generation, &pieces)
+                });
+                join_all(all).await;
+            }
+            // Whoever asked may be gone.
+            Err(error) => drop(pieces.send(Piece::Failed(error)).await),
+        }
+        self.reservations.lock().await.release(question.payer, question.reserved);
+    }
+
+    async fn answer_one(
+        &self,
+        question: Question,
+        index: usize,
+        generation: Generation,
+        pieces: &mpsc::Sender<Piece>,
+    ) {
+        let last = match self.produce(generation, index, pieces).await {
+            Ok(produced) => match self.account(question, index, produced).await {
                 Ok(answer) => Piece::Done(Box::new(answer)),
                 Err(error) => {
                     tracing::error!(%error, "an answer could not be attributed");
@@ -129,21 +131,8 @@ impl Gateway {
             },
             Err(error) => Piece::Failed(error),
         };
-        self.reservations.lock().await.release(payer, reserved);
         // Nobody may be listening any more; the receipt is kept all the same.
         drop(pieces.send(last).await);
-    }
-
-    fn answer_tokens_max(&self, request: &ChatRequest, prompt: usize) -> Result<usize, ApiError> {
-        let room = self.context_tokens.saturating_sub(prompt);
-        if room == 0 {
-            return Err(ApiError::context_length(format!(
-                "The prompt has {prompt} tokens; the model's context holds {} with the answer.",
-                self.context_tokens
-            )));
-        }
-        let asked = request.tokens_max().map_or(ANSWER_TOKENS_DEFAULT, |max| max as usize);
-        Ok(asked.min(room))
     }
 
     /// Reserves `amount` of what the payer has deposited, has allowed us to charge and does not owe.
@@ -174,97 +163,34 @@ impl Gateway {
 
     async fn produce(
         &self,
-        question: &Question,
+        mut generation: Generation,
+        index: usize,
         pieces: &mpsc::Sender<Piece>,
     ) -> Result<Produced, ApiError> {
-        let end = self.template.end_of_turn(&self.tokenizer).map_err(ApiError::internal)?;
-        let request = GenerateRequest {
-            prompt: question.prompt.clone(),
-            adapter: Some(question.adapter),
-            sampling: question.sampling,
-            tokens_max: question.tokens_max,
-            stop_token: end,
-        };
-        let mut events = self.engine.generate(request).map_err(|error| match error {
-            openledger_openlora::Error::Overloaded => ApiError::overloaded(),
-            other => ApiError::internal(other),
-        })?;
-        let mut text = Text::new(question.stops.clone());
-        let (mut tokens, mut finish) = (Vec::new(), Finish::Length);
-        while let Some(event) = events.recv().await {
-            match event {
-                Event::Token(token) => {
-                    tokens.push(token);
-                    let shown = if token == end { String::new() } else { text.push(self, token)? };
-                    let gone = !shown.is_empty() && pieces.send(Piece::Text(shown)).await.is_err();
-                    if gone || text.stops.stopped() {
-                        finish = Finish::Stop;
-                        break;
-                    }
-                }
-                Event::Finished(FinishReason::Stop) => finish = Finish::Stop,
-                Event::Finished(FinishReason::Length) => {}
-                Event::Failed(cause) => return Err(ApiError::internal(cause)),
+        while let Some(shown) = generation.next().await? {
+            if pieces.send(Piece::Text(index, shown)).await.is_err() {
+                break;
             }
         }
-        if tokens.is_empty() {
+        let produced = generation.produced();
+        if produced.tokens.is_empty() {
             return Err(ApiError::internal("the model produced nothing"));
         }
-        let rest = text.finish(self)?;
-        if !rest.is_empty() {
-            drop(pieces.send(Piece::Text(rest)).await);
-        }
-        Ok(Produced { text: text.shown, tokens, finish })
+        Ok(produced)
     }
 
     /// Attribution, receipt, record: from here on the answer is owed.
-    async fn account(&self, question: Question, produced: Produced) -> Result<Answer, Error> {
-        let usage = Usage {
-            prompt_tokens: question.prompt.len() as u64,
-            completion_tokens: produced.tokens.len() as u64,
-            total_tokens: (question.prompt.len() + produced.tokens.len()) as u64,
-        };
-        let attribution = self.issue(&question, &produced).await?;
-        Ok(Answer { text: produced.text, finish: produced.finish, usage, attribution })
-    }
-}
-
-/// Tokens to the text a client may see: whole characters, up to the first stop text.
-struct Text {
-    decoder: DecodeStream,
-    stops: StopFilter,
-    shown: String,
-}
-
-impl Text {
-    fn new(stops: Vec<String>) -> Self {
-        Self { decoder: DecodeStream::new(), stops: StopFilter::new(stops), shown: String::new() }
-    }
-
-    fn push(&mut self, gateway: &Gateway, token: u32) -> Result<String, ApiError> {
-        let text = self.decoder.push(&gateway.tokenizer, token).map_err(ApiError::internal)?;
-        let shown = self.stops.push(&text);
-        self.shown += &shown;
-        Ok(shown)
-    }
-
-    fn finish(&mut self, gateway: &Gateway) -> Result<String, ApiError> {
-        let text = std::mem::take(&mut self.decoder)
-            .finish(&gateway.tokenizer)
-            .map_err(ApiError::internal)?;
-        let mut shown = self.stops.push(&text);
-        shown += &self.stops.finish();
-        self.shown += &shown;
-        Ok(shown)
-    }
-}
-
-/// Greedy unless the request says otherwise; without a seed each request gets its own.
-fn sampling(request: &ChatRequest) -> Sampling {
-    Sampling {
-        temperature: request.temperature.unwrap_or(0.0),
-        top_p: request.top_p.unwrap_or(1.0),
-        seed: request.seed.map_or_else(|| random::u128() as u64, |seed| seed as u64),
+    async fn account(
+        &self,
+        question: Question,
+        index: usize,
+        produced: Produced,
+    ) -> Result<Answer, Error> {
+        let prompt = if index == 0 { question.prompt.len() } else { 0 };
+        let usage = Usage::new(prompt, produced.tokens.len());
+        let attribution = Some(self.issue(&question, &produced).await?);
+        let Produced { text, finish, logprobs, .. } = produced;
+        Ok(Answer { choice: Choice { index, text, finish, logprobs }, usage, attribution })
     }
 }
 

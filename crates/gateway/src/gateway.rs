@@ -9,18 +9,16 @@ use tokio::sync::{Mutex, Notify};
 use crate::{
     Ledger, PublishedModel, Store, StoredReceipt, TrainingStatus, openai::ApiError,
     reservations::Reservations,
+    text_model::TextModel,
 };
 
 /// The service: models, the engine that runs them, the chain that pays for them.
 #[derive(Debug)]
 pub struct Gateway {
-    pub(crate) engine: Engine,
-    pub(crate) tokenizer: Arc<Tokenizer>,
-    pub(crate) template: Arc<ChatTemplate>,
+    pub(crate) text: TextModel,
     pub(crate) ledger: Ledger,
     pub(crate) store: Store,
     pub(crate) operator: PrivateKeySigner,
-    pub(crate) context_tokens: usize,
     /// Answers under way, so that one balance is never promised twice.
     pub(crate) reservations: Mutex<Reservations>,
     /// Tells the settler that a receipt waits.
@@ -54,13 +52,15 @@ impl Gateway {
     /// A gateway without models.
     pub fn new(parts: Parts) -> Self {
         Self {
-            engine: parts.engine,
-            tokenizer: parts.tokenizer,
-            template: parts.template,
+            text: TextModel {
+                engine: parts.engine,
+                tokenizer: parts.tokenizer,
+                template: parts.template,
+                context_tokens: parts.context_tokens,
+            },
             ledger: parts.ledger,
             store: parts.store,
             operator: parts.operator,
-            context_tokens: parts.context_tokens,
             reservations: Mutex::default(),
             issued: Notify::new(),
             settled: Notify::new(),

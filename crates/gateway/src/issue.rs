@@ -12,10 +12,11 @@ use serde_json::Value;
 
 use crate::{
     Error, Gateway, PublishedModel, ReceiptStatus, StoredReceipt,
-    ask::{Produced, Question},
+    ask::Question,
     document::{AnswerEvidence, Citation, DOCUMENT_VERSION, ModelEvidence, ReceiptDocument, Turn},
     examples::answer_tokens,
     random,
+    text_model::Produced,
     view::attribution_view,
 };
 
@@ -40,7 +41,7 @@ impl Gateway {
             evidence,
             settlement: None,
         };
-        let view = attribution_view(&document, &self.tokenizer, &question.model.fidelity())?;
+        let view = attribution_view(&document, &self.text.tokenizer, &question.model.fidelity())?;
         self.store
             .issue(&StoredReceipt {
                 receipt_id: document.receipt.id,
@@ -74,7 +75,7 @@ impl Gateway {
             answer: produced.tokens.clone(),
             adapters,
         };
-        let likelihoods = self.engine.score(request).await?;
+        let likelihoods = self.text.engine.score(request).await?;
         let all: Vec<i64> = likelihoods.iter().map(|tokens| tokens.iter().sum()).collect();
         let (values, opened) = all.split_at(runs);
         // The first run of an opened design is the model itself.
@@ -137,7 +138,7 @@ impl Gateway {
             citations.push(Citation {
                 record,
                 messages: canonical.messages().iter().map(turn).collect(),
-                tokens: answer_tokens(canonical, &self.tokenizer, &self.template)?,
+                tokens: answer_tokens(canonical, &self.text.tokenizer, &self.text.template)?,
                 proof: model.records.prove(at).ok_or_else(|| missing(record))?,
             });
         }

@@ -29,18 +29,21 @@ mod files;
 mod gateway;
 mod issue;
 mod ledger;
+mod model_server;
 mod openai;
 mod opening;
 mod progress;
 mod publish;
 mod published_model;
 mod random;
+mod reply;
 mod reservations;
 mod retrain;
 mod server;
 mod settler;
 mod stop_filter;
 mod store;
+mod text_model;
 mod training;
 mod verify;
 mod verify_further;
@@ -66,6 +69,7 @@ pub use gateway::{Gateway, Parts};
 pub use ledger::{
     CommittedStates, Included, Ledger, Registration, SettlementRecord, Terms, TrainingTerms,
 };
+pub use model_server::{ModelServer, ModelServerParts, serve_models};
 pub use opening::{
     OpenedEvidence, OpeningManifest, OpeningPublication, earnings, opening_folder, publish_opening,
 };

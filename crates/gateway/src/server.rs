@@ -1,4 +1,4 @@
-use std::{convert::Infallible, net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
     Json, Router,
@@ -6,21 +6,17 @@ use axum::{
     extract::{DefaultBodyLimit, Path, Request, State, rejection::BytesRejection},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::AUTHORIZATION},
     middleware::{self, Next},
-    response::{
-        IntoResponse, Response,
-        sse::{Event, Sse},
-    },
+    response::{IntoResponse, Response},
     routing::{get, post},
 };
-use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::{
     Error, Gateway,
-    ask::{Answer, Piece},
     openai::{ApiError, ChatRequest},
+    reply,
 };
 
 /// Largest request body.
@@ -63,7 +59,7 @@ fn router(gateway: Arc<Gateway>) -> Router {
         .with_state(gateway)
 }
 
-async fn request_id(request: Request, next: Next) -> Response {
+pub(crate) async fn request_id(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let id = format!("req_{:032x}", crate::random::u128());
     if let Ok(id) = HeaderValue::from_str(&id) {
@@ -77,66 +73,35 @@ async fn chat_completions(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ApiError> {
-    let body = body.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => ApiError::too_large(BODY_BYTES_MAX),
-        _ => ApiError::invalid("body", rejection.body_text()),
-    })?;
+    let body = body_of(body)?;
     let payer = gateway.authenticate(bearer(&headers)).await?;
     let (request, ignored) = ChatRequest::parse(&body)?;
     let question = gateway.admit(&request, payer).await?;
-    let heading = question.heading.clone();
-    let (pieces, mut answer) = mpsc::channel(PIECES_BUFFERED_MAX);
+    let (heading, choices) = (question.heading.clone(), request.common.choices() as usize);
+    let (pieces, answers) = mpsc::channel(PIECES_BUFFERED_MAX);
+    let answers = ReceiverStream::new(answers);
     // A task of its own: a client that leaves stops the generation, but what was produced until then
     // is still attributed and settled.
     tokio::spawn(async move { gateway.answer(question, pieces).await });
 
-    let response = if request.stream == Some(true) {
-        let include_usage = request.stream_options.is_some_and(|options| options.include_usage);
-        let first = heading.role_chunk();
-        let rest = ReceiverStream::new(answer).flat_map(move |piece| {
-            let chunks = match piece {
-                Piece::Text(text) => vec![data(&heading.text_chunk(&text))],
-                Piece::Done(answer) => last_chunks(&heading, &answer, include_usage),
-                Piece::Failed(error) => vec![data(&error.body())],
-            };
-            futures_util::stream::iter(chunks)
-        });
-        let first = futures_util::stream::iter([data(&first)]);
-        Sse::new(first.chain(rest)).into_response()
+    let response = if request.common.streams() {
+        reply::streamed(heading, choices, request.common.usage_wanted(), answers)
     } else {
-        let answer = loop {
-            match answer.recv().await {
-                Some(Piece::Text(_)) => {}
-                Some(Piece::Done(answer)) => break answer,
-                Some(Piece::Failed(error)) => return Err(error),
-                None => return Err(ApiError::internal("the generation ended without an answer")),
-            }
-        };
-        let Answer { text, finish, usage, attribution } = &*answer;
-        Json(heading.document(text, *finish, *usage, attribution)).into_response()
+        reply::whole(&heading, choices, answers).await?
     };
     Ok(with_ignored(response, &ignored))
 }
 
-fn data(value: &Value) -> Result<Event, Infallible> {
-    Ok(Event::default().data(value.to_string()))
-}
-
-fn last_chunks(
-    heading: &crate::openai::Heading,
-    answer: &Answer,
-    include_usage: bool,
-) -> Vec<Result<Event, Infallible>> {
-    let mut chunks = vec![data(&heading.finish_chunk(answer.finish, &answer.attribution))];
-    if include_usage {
-        chunks.push(data(&heading.usage_chunk(answer.usage)));
-    }
-    chunks.push(Ok(Event::default().data("[DONE]")));
-    chunks
+/// The body, or why there is none.
+pub(crate) fn body_of(body: Result<Bytes, BytesRejection>) -> Result<Bytes, ApiError> {
+    body.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => ApiError::too_large(BODY_BYTES_MAX),
+        _ => ApiError::invalid("body", rejection.body_text()),
+    })
 }
 
 /// Names parameters we did not use, so that nobody believes they had an effect.
-fn with_ignored(mut response: Response, ignored: &[String]) -> Response {
+pub(crate) fn with_ignored(mut response: Response, ignored: &[String]) -> Response {
     if !ignored.is_empty()
         && let Ok(names) = HeaderValue::from_str(&ignored.join(", "))
     {
@@ -145,7 +110,7 @@ fn with_ignored(mut response: Response, ignored: &[String]) -> Response {
     response
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     headers.get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
 }
 

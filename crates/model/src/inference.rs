@@ -137,18 +137,19 @@ impl Decoder {
         buffers.stream
     }
 
+    /// The last norm of final states [rows, hidden].
+    pub(crate) fn final_norm(&self, last: &[f32]) -> Vec<f32> {
+        let rows = last.len() / self.config.hidden_size;
+        let (mut normed, mut scales) = (vec![0.0; last.len()], vec![0.0; rows]);
+        let eps = self.config.rms_norm_eps as f32;
+        rms_norm(last, &self.weights.norm, eps, &mut normed, &mut scales);
+        normed
+    }
+
     /// Logits [rows, vocab] of final states [rows, hidden].
     pub(crate) fn logits(&self, last: &[f32]) -> Vec<f32> {
-        let (h, vocab) = (self.config.hidden_size, self.config.vocab_size);
-        let rows = last.len() / h;
-        let (mut normed, mut scales) = (vec![0.0; last.len()], vec![0.0; rows]);
-        rms_norm(
-            last,
-            &self.weights.norm,
-            self.config.rms_norm_eps as f32,
-            &mut normed,
-            &mut scales,
-        );
+        let (normed, vocab) = (self.final_norm(last), self.config.vocab_size);
+        let rows = last.len() / self.config.hidden_size;
         let mut logits = vec![0.0; rows * vocab];
         self.panels.head.forward(rows, &normed, &mut logits);
         if let Some(cap) = self.architecture.logit_soft_cap {

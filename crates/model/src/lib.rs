@@ -28,6 +28,7 @@ mod chat_template;
 mod config;
 mod decode_stream;
 mod decoder;
+mod embedding;
 mod error;
 mod inference;
 mod kv_cache;

@@ -31,6 +31,15 @@ impl Usage {
             total_tokens: (prompt + answer) as u64,
         }
     }
+
+    /// Both together.
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self {
+            prompt_tokens: self.prompt_tokens + other.prompt_tokens,
+            completion_tokens: self.completion_tokens + other.completion_tokens,
+            total_tokens: self.total_tokens + other.total_tokens,
+        }
+    }
 }
 
 /// A token, and ln p of it given all before.
@@ -87,17 +96,24 @@ pub(crate) struct Heading {
 }
 
 impl Heading {
-    /// The non-streamed document.
+    /// The non-streamed document. `attributions`: one per choice, or none; of an only choice it stands in
+    /// the document, of several in each choice.
     pub(crate) fn document(
         &self,
         choices: &[Choice],
         usage: Usage,
-        attribution: Option<&Value>,
+        attributions: &[Value],
     ) -> Value {
-        let choices: Vec<Value> = choices.iter().map(|choice| self.choice(choice)).collect();
+        let mut choices: Vec<Value> = choices.iter().map(|choice| self.choice(choice)).collect();
+        if choices.len() > 1 {
+            for (choice, attribution) in choices.iter_mut().zip(attributions) {
+                choice["attribution"] = attribution.clone();
+            }
+        }
+        let only = (choices.len() == 1).then(|| attributions.first()).flatten();
         let mut document = self.headed(choices, Chunk::No);
         document["usage"] = json!(usage);
-        self.attributed(document, attribution)
+        self.attributed(document, only)
     }
 
     /// The first chunk of an answer of a chat; plain completions have none.
@@ -255,14 +271,15 @@ mod tests {
         let logprobs = Some(vec![token("he", -0.5), token("y", -0.25)]);
         let choice = Choice { index: 1, text: "hey".into(), finish: Finish::Stop, logprobs };
         let usage = Usage::new(3, 2);
-        let chat = heading(Form::Chat).document(&[choice.clone()], usage, None);
+        let chat = heading(Form::Chat).document(std::slice::from_ref(&choice), usage, &[]);
         assert_eq!(chat["object"], "chat.completion");
         assert_eq!(chat["choices"][0]["message"]["content"], "hey");
         assert_eq!(chat["choices"][0]["logprobs"]["content"][1]["bytes"], json!([121]));
         assert_eq!(chat["usage"]["total_tokens"], 5);
         assert!(chat.get("attribution").is_none());
-        let text = heading(Form::Text).document(&[choice], usage, None);
+        let text = heading(Form::Text).document(&[choice.clone(), choice], usage, &[json!(1), json!(2)]);
         assert_eq!(text["object"], "text_completion");
+        assert_eq!(text["choices"][1]["attribution"], 2);
         assert_eq!(text["choices"][0]["text"], "hey");
         assert_eq!(text["choices"][0]["logprobs"]["text_offset"], json!([0, 2]));
         assert_eq!(text["choices"][0]["logprobs"]["token_logprobs"], json!([-0.5, -0.25]));

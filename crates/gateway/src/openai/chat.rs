@@ -55,6 +55,13 @@ pub(crate) enum ResponseFormat {
     },
 }
 
+impl ResponseFormat {
+    /// Whether anything may be answered.
+    pub(crate) fn is_text(&self) -> bool {
+        *self == Self::Text
+    }
+}
+
 /// A JSON schema as OpenAI takes it.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub(crate) struct NamedSchema {

@@ -210,6 +210,11 @@ pub(super) fn parse_object(
     Ok((value, ignored))
 }
 
+/// Reads a body of a fixed form, naming the parameter that is wrong.
+pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    read(&parse_object(body, &[])?.0)
+}
+
 /// Reads a type, naming the parameter that is wrong.
 pub(super) fn read<T: DeserializeOwned>(value: &Value) -> Result<T, ApiError> {
     serde_path_to_error::deserialize(value).map_err(|error| {

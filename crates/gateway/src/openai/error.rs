@@ -3,6 +3,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header::RETRY_AFTER},
     response::{IntoResponse, Response},
 };
+use openledger_openlora::Error as Engine;
 use serde_json::json;
 
 /// An answer that is not 200, in the shape OpenAI clients parse.
@@ -16,12 +17,12 @@ pub(crate) struct ApiError {
     pub(crate) code: &'static str,
     pub(crate) param: Option<String>,
     pub(crate) message: String,
-    pub(crate) retry_after_s: Option<u32>,
+    pub(crate) retry_after_ms: Option<u64>,
 }
 
 impl ApiError {
     fn new(status: StatusCode, kind: &'static str, code: &'static str, message: String) -> Self {
-        Self { status, kind, code, param: None, message, retry_after_s: None }
+        Self { status, kind, code, param: None, message, retry_after_ms: None }
     }
 
     /// 400: the request is malformed at `param`.
@@ -36,10 +37,10 @@ impl ApiError {
     }
 
     /// 400: prompt and answer do not fit the model.
-    pub(crate) fn context_length(message: String) -> Self {
+    pub(crate) fn context_length(param: &str, message: String) -> Self {
         let code = "context_length_exceeded";
         let error = Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", code, message);
-        Self { param: Some("messages".into()), ..error }
+        Self { param: Some(param.into()), ..error }
     }
 
     /// 401: no key, or one nobody issued.
@@ -76,7 +77,7 @@ impl ApiError {
     }
 
     /// 429: the queue is full.
-    pub(crate) fn overloaded() -> Self {
+    pub(crate) fn overloaded(retry_after_ms: u64) -> Self {
         let message = "All places in the queue are taken. Try again in a moment.";
         let error = Self::new(
             StatusCode::TOO_MANY_REQUESTS,
@@ -84,7 +85,7 @@ impl ApiError {
             "rate_limit_exceeded",
             message.into(),
         );
-        Self { retry_after_s: Some(1), ..error }
+        Self { retry_after_ms: Some(retry_after_ms), ..error }
     }
 
     /// 413: the body is larger than the limit.
@@ -103,7 +104,7 @@ impl ApiError {
             "chain_unavailable",
             message,
         );
-        Self { retry_after_s: Some(2), ..error }
+        Self { retry_after_ms: Some(2_000), ..error }
     }
 
     /// 500: our fault.
@@ -111,6 +112,13 @@ impl ApiError {
         let message = format!("The answer could not be completed: {cause}");
         let status = StatusCode::INTERNAL_SERVER_ERROR;
         Self::new(status, "server_error", "internal_error", message)
+    }
+
+    /// 503: an adapter that is registered cannot be loaded.
+    fn adapter_unavailable(message: String, retry_after_ms: u64) -> Self {
+        let code = "adapter_unavailable";
+        let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", code, message);
+        Self { param: Some("model".into()), retry_after_ms: Some(retry_after_ms), ..error }
     }
 
     /// The JSON body.
@@ -121,11 +129,30 @@ impl ApiError {
     }
 }
 
+impl From<Engine> for ApiError {
+    fn from(error: Engine) -> Self {
+        let message = error.to_string();
+        match error {
+            Engine::Overloaded { retry_after_ms } => Self::overloaded(retry_after_ms),
+            Engine::UnknownAdapter(adapter) => Self::model_not_found(&adapter.to_string()),
+            Engine::BrokenAdapter { retry_after_ms, .. } => {
+                Self::adapter_unavailable(message, retry_after_ms)
+            }
+            Engine::Length { .. } => Self::context_length("messages", message),
+            Engine::Memory { .. } => Self::context_length("max_tokens", message),
+            Engine::Invalid { field, why } => Self::invalid(field, why),
+            Engine::NameTaken(_) | Engine::Stopped | Engine::Model(_) => Self::internal(message),
+        }
+    }
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.body())).into_response();
-        if let Some(seconds) = self.retry_after_s {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        if let Some(ms) = self.retry_after_ms {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(ms.div_ceil(1_000).max(1)));
+            // What the official clients look for first.
+            response.headers_mut().insert("retry-after-ms", HeaderValue::from(ms));
         }
         response
     }

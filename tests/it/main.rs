@@ -8,5 +8,6 @@ mod floor;
 mod groups;
 mod machine;
 mod node;
+mod serve;
 mod training;
 mod up;

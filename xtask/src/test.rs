@@ -9,6 +9,7 @@ mod counts;
 mod machine;
 mod other_targets;
 mod plan;
+mod python;
 mod summary;
 
 use std::path::Path;
@@ -98,6 +99,7 @@ fn carry_out(root: &Path, step: &Step) -> Result<TestCounts, Failure> {
     match &step.work {
         Work::Machine => machine::prepare()?,
         Work::OtherTargets => other_targets::prepare()?,
+        Work::Python => python::prepare(root)?,
         Work::Tidy => {
             let findings = tidy::findings(root)?;
             findings.iter().for_each(|finding| println!("{finding}"));

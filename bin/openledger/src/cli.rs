@@ -26,6 +26,8 @@ pub enum Command {
     Up(UpArgs),
     /// Help with the trainings of a node that runs on the same data folder, until no run is left.
     Worker(WorkerArgs),
+    /// A base and all its adapters behind the OpenAI API, without a chain, until Ctrl-C.
+    Serve(ServeArgs),
     /// The chain alone, until Ctrl-C or SIGTERM; continues where it was.
     Node(Box<NodeArgs>),
     /// Check what others claim.
@@ -37,6 +39,73 @@ pub enum Command {
     /// Measure, and print what was measured.
     #[command(subcommand)]
     Bench(BenchCommand),
+}
+
+/// What is served, and with how much.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Folder of the base model in Hugging Face layout.
+    #[arg(long, value_name = "DIR")]
+    pub base: PathBuf,
+    /// Folder whose subfolders are PEFT adapters, called by their names. Others below it can be loaded
+    /// through the API.
+    #[arg(long, value_name = "DIR")]
+    pub adapters: Option<PathBuf>,
+    /// What the base is called in requests; the name of its folder by default.
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Address of the API.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8000")]
+    pub api_addr: SocketAddr,
+    /// Key that requests must carry as `Authorization: Bearer`; none is needed by default.
+    #[arg(long, env = "OPENLEDGER_API_KEY", hide_env_values = true)]
+    pub api_key: Option<String>,
+    /// How matrices are kept. A base that is stored in bf16 loses nothing in bf16.
+    #[arg(long, value_enum, default_value_t = MatrixForm::Bf16)]
+    pub weights: MatrixForm,
+    /// How keys and values are kept.
+    #[arg(long, value_enum, default_value_t = KeysAndValues::Bf16)]
+    pub kv: KeysAndValues,
+    /// Memory for keys, values and adapters together, in MiB.
+    #[arg(long, value_name = "MIB", default_value_t = 1024)]
+    pub memory_mib: usize,
+    /// Answers generated at the same time.
+    #[arg(long, default_value_t = 64)]
+    pub batch: usize,
+    /// Answers that wait for a place; one more is refused.
+    #[arg(long, default_value_t = 256)]
+    pub queue: usize,
+    /// Tokens that one step reads at most, prompts included: more reads prompts faster, less delays the other
+    /// answers less.
+    #[arg(long, default_value_t = 256)]
+    pub step_tokens: usize,
+    /// Threads; all cores by default. The answers are the same for any number.
+    #[arg(long)]
+    pub threads: Option<usize>,
+}
+
+/// How the matrices of a served base are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum MatrixForm {
+    /// 32 bits: the bits of the exact path.
+    F32,
+    /// 16 bits.
+    Bf16,
+    /// 8 bits, activations too.
+    Int8,
+    /// 4 bits in groups.
+    FourBit,
+}
+
+/// How keys and values are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum KeysAndValues {
+    /// 32 bits: the bits of the exact path.
+    F32,
+    /// 16 bits.
+    Bf16,
+    /// 8 bits.
+    Int8,
 }
 
 /// Where training records come from, and what their fields are called.

@@ -22,6 +22,7 @@ mod node;
 mod opening;
 mod output;
 mod retrain;
+mod serve;
 mod signals;
 mod terminal;
 mod training;
@@ -65,6 +66,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Node(args) => node::run(*args, output, verbose).await,
             Command::Demo(args) => demo::run(args, output).await,
             Command::Up(args) => up::run(args, output).await,
+            Command::Serve(args) => serve::run(args, output).await,
             Command::Audit(AuditCommand::Verify(args)) => audit::verify(&args, output).await,
             Command::Audit(AuditCommand::Retrain(args)) => retrain::run(args, output).await,
             Command::Audit(AuditCommand::Certificate(args)) => {

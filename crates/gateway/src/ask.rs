@@ -65,7 +65,8 @@ impl Gateway {
             .map_err(ApiError::chain_unavailable)?;
         let reserved = fee(terms.price, prompt.len() as u64, tokens_max as u64, terms.split)
             .map_err(|error| ApiError::invalid("max_tokens", error.to_string()))?;
-        let too_dear = || ApiError::invalid("n", "The answers together cost more than there is OPEN.");
+        let too_dear =
+            || ApiError::invalid("n", "The answers together cost more than there is OPEN.");
         let reserved = reserved.mul_div_down(u128::from(choices), 1).ok_or_else(too_dear)?;
         self.reserve(payer, reserved, terms.issued_at).await?;
         Ok(Question {

@@ -8,8 +8,7 @@ use tokio::sync::{Mutex, Notify};
 
 use crate::{
     Ledger, PublishedModel, Store, StoredReceipt, TrainingStatus, openai::ApiError,
-    reservations::Reservations,
-    text_model::TextModel,
+    reservations::Reservations, text_model::TextModel,
 };
 
 /// The service: models, the engine that runs them, the chain that pays for them.

@@ -78,6 +78,11 @@ impl ModelServer {
         }
     }
 
+    /// Adapters that can be named.
+    pub fn adapters_registered(&self) -> usize {
+        self.text.engine.capacity().adapters_registered
+    }
+
     /// Refuses whoever lacks the key.
     fn authenticate(&self, key: Option<&str>) -> Result<(), ApiError> {
         // Digests are compared, so that the time says nothing about the key.

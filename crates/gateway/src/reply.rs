@@ -72,9 +72,8 @@ pub(crate) fn streamed(
     let first: Vec<_> =
         (0..choices).filter_map(|index| heading.role_chunk(index)).map(|c| data(&c)).collect();
     let mut progress = Progress { sent: vec![0; choices], left: choices, usage: Usage::default() };
-    let rest = pieces.flat_map(move |piece| {
-        stream::iter(progress.chunks(&heading, usage_wanted, piece))
-    });
+    let rest =
+        pieces.flat_map(move |piece| stream::iter(progress.chunks(&heading, usage_wanted, piece)));
     Sse::new(stream::iter(first).chain(rest)).into_response()
 }
 

@@ -104,11 +104,7 @@ impl TextModel {
     }
 
     /// Begins `choices` answers to one prompt, or none. Errors are those of the engine as a client sees them.
-    pub(crate) fn begin(
-        &self,
-        asked: &Asked,
-        choices: usize,
-    ) -> Result<Vec<Generation>, ApiError> {
+    pub(crate) fn begin(&self, asked: &Asked, choices: usize) -> Result<Vec<Generation>, ApiError> {
         let end = self.template.end_of_turn(&self.tokenizer).map_err(ApiError::internal)?;
         let request = GenerateRequest {
             tenant: Arc::clone(&asked.tenant),

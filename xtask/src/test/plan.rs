@@ -8,6 +8,7 @@ use std::fmt;
 
 use super::command_line::CommandLine;
 use super::other_targets;
+use super::python;
 
 /// How much is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub(super) enum Work {
     Machine,
     /// Sees to it that programs for other processors can be compiled and run.
     OtherTargets,
+    /// Sees to it that the Python client of the API is there.
+    Python,
     /// The rules of this repository.
     Tidy,
     /// A program.
@@ -104,6 +107,26 @@ const EVERYDAY: &[Step] = &[
             ],
         ),
         needs: &["machine", "compile", "genesis inputs"],
+        counts_tests: true,
+    },
+    check("client tools", in_sdk_tests(&["ci", "--ignore-scripts", "--no-audit", "--no-fund"])),
+    Step {
+        name: "OpenAI client",
+        work: command(
+            "cargo",
+            &[
+                "test",
+                "--release",
+                "--locked",
+                "--workspace",
+                "--test",
+                "it",
+                "--",
+                "--include-ignored",
+                "the_official_javascript_client",
+            ],
+        ),
+        needs: &["machine", "compile", "client tools"],
         counts_tests: true,
     },
     Step {
@@ -195,13 +218,14 @@ const SLOW: &[Step] = &[
         needs: &["machine", "compile"],
         counts_tests: true,
     },
+    check("Python", Work::Python),
     Step {
         name: "slow tests",
         work: command(
             "cargo",
             &["test", "--release", "--locked", "--workspace", "--no-fail-fast", "--", "--ignored"],
         ),
-        needs: &["machine", "compile", "genesis inputs"],
+        needs: &["machine", "compile", "genesis inputs", "client tools", "Python"],
         counts_tests: false,
     },
     check(
@@ -238,6 +262,12 @@ const fn in_predeploys(arguments: &'static [&'static str]) -> Work {
     Work::Command(CommandLine { program: "npm", arguments, folder, environment: &[] })
 }
 
+/// npm, where the official clients of the API are installed.
+const fn in_sdk_tests(arguments: &'static [&'static str]) -> Work {
+    let folder = "tests/sdk";
+    Work::Command(CommandLine { program: "npm", arguments, folder, environment: &[] })
+}
+
 /// npm, with the scripts that `contracts/package.json` names.
 const fn in_contracts(arguments: &'static [&'static str]) -> Work {
     Work::Command(CommandLine { program: "npm", arguments, folder: "contracts", environment: &[] })
@@ -248,6 +278,7 @@ impl fmt::Display for Work {
         match self {
             Self::Machine => write!(f, "compilers, Node, Rust components"),
             Self::OtherTargets => write!(f, "{}", other_targets::DESCRIPTION),
+            Self::Python => write!(f, "{}", python::DESCRIPTION),
             Self::Tidy => write!(f, "cargo xtask tidy"),
             Self::Command(command) => write!(f, "{command}"),
         }

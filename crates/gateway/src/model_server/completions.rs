@@ -123,8 +123,7 @@ impl ModelServer {
                 stops: common.stops(),
                 logprobs,
             };
-            for (number, generation) in
-                self.text.begin(&asked, per_prompt)?.into_iter().enumerate()
+            for (number, generation) in self.text.begin(&asked, per_prompt)?.into_iter().enumerate()
             {
                 running.push(Running {
                     index: running.len(),

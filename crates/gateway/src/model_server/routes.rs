@@ -14,10 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::net::TcpListener;
 
-use super::{
-    ModelServer,
-    adapters::{Load, Page, Unload},
-};
+use super::{ModelServer, adapters::Page};
 use crate::{
     BODY_BYTES_MAX, Error,
     openai::{ApiError, ChatRequest, CompletionRequest, EmbeddingsRequest},

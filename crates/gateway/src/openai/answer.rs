@@ -277,7 +277,8 @@ mod tests {
         assert_eq!(chat["choices"][0]["logprobs"]["content"][1]["bytes"], json!([121]));
         assert_eq!(chat["usage"]["total_tokens"], 5);
         assert!(chat.get("attribution").is_none());
-        let text = heading(Form::Text).document(&[choice.clone(), choice], usage, &[json!(1), json!(2)]);
+        let text =
+            heading(Form::Text).document(&[choice.clone(), choice], usage, &[json!(1), json!(2)]);
         assert_eq!(text["object"], "text_completion");
         assert_eq!(text["choices"][1]["attribution"], 2);
         assert_eq!(text["choices"][0]["text"], "hey");

@@ -121,7 +121,10 @@ impl CompletionRequest {
             return Err(ApiError::invalid("logprobs", message));
         }
         if self.own.best_of.is_some_and(|best| best != self.common.choices()) {
-            return Err(ApiError::invalid("best_of", "`best_of` is served only where it equals `n`."));
+            return Err(ApiError::invalid(
+                "best_of",
+                "`best_of` is served only where it equals `n`.",
+            ));
         }
         if self.own.suffix.as_ref().is_some_and(|suffix| !suffix.is_empty()) {
             return Err(ApiError::invalid("suffix", "Insertion before a suffix is not served."));

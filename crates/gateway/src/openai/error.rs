@@ -150,7 +150,9 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.body())).into_response();
         if let Some(ms) = self.retry_after_ms {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(ms.div_ceil(1_000).max(1)));
+            response
+                .headers_mut()
+                .insert(RETRY_AFTER, HeaderValue::from(ms.div_ceil(1_000).max(1)));
             // What the official clients look for first.
             response.headers_mut().insert("retry-after-ms", HeaderValue::from(ms));
         }

@@ -7,9 +7,7 @@ mod completion;
 mod embeddings;
 mod error;
 
-pub(crate) use answer::{
-    Choice, Finish, Form, Heading, Scored, TokenLogprob, Usage,
-};
+pub(crate) use answer::{Choice, Finish, Form, Heading, Scored, TokenLogprob, Usage};
 pub(crate) use chat::ChatRequest;
 pub(crate) use common::{Common, parse};
 pub(crate) use completion::{CompletionRequest, PromptRef};

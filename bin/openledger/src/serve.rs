@@ -1,0 +1,115 @@
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use openledger_gateway::{ModelServer, ModelServerParts, bind, serve_models};
+use openledger_model::{
+    ChatTemplate, Decoder, Tokenizer, Weights,
+    serving::{KvForm, ServingDecoder, WeightForm},
+};
+use openledger_openlora::{Config, Engine};
+use serde_json::json;
+
+use crate::{
+    cli::{KeysAndValues, MatrixForm, ServeArgs},
+    failure::{Exit, Failure, OrFail},
+    local::gateway_failure,
+    output::{Output, print, tell},
+    signals::StopSignal,
+};
+
+/// `openledger serve`.
+pub async fn run(args: ServeArgs, output: Output) -> Result<(), Failure> {
+    let mut stop = StopSignal::listen()?;
+    // Bound before anything is loaded, so that a port in use costs nothing.
+    let listener = bind(args.api_addr).await.map_err(gateway_failure)?;
+    let address = listener.local_addr().or_fail(Exit::Failure, "the API has no address")?;
+    let server = server(&args)?;
+    let api = format!("http://{address}/v1");
+    announce(&api, &args, &server, output);
+    let stopped = async move { stop.received().await };
+    serve_models(listener, server, stopped).await.map_err(gateway_failure)
+}
+
+fn server(args: &ServeArgs) -> Result<Arc<ModelServer>, Failure> {
+    let folder = args.base.as_path();
+    let cannot = |what: &str| format!("cannot load the {what} in {}", folder.display());
+    let (config, weights) = Weights::load(folder).or_fail(Exit::Failure, cannot("base model"))?;
+    let serving = ServingDecoder::new(
+        config.clone(),
+        weights.clone(),
+        match args.weights {
+            MatrixForm::F32 => WeightForm::F32,
+            MatrixForm::Bf16 => WeightForm::Bf16,
+            MatrixForm::Int8 => WeightForm::Int8,
+            MatrixForm::FourBit => WeightForm::FourBit,
+        },
+        match args.kv {
+            KeysAndValues::F32 => KvForm::F32,
+            KeysAndValues::Bf16 => KvForm::Bf16,
+            KeysAndValues::Int8 => KvForm::Int8,
+        },
+    );
+    let base = Arc::new(Decoder::new(config, weights, false));
+    let tokenizer = Tokenizer::from_file(&folder.join("tokenizer.json"))
+        .or_fail(Exit::Failure, cannot("tokenizer"))?;
+    let template =
+        ChatTemplate::from_dir(folder).or_fail(Exit::Failure, cannot("chat template"))?;
+    let engine = Engine::start(
+        Arc::clone(&base),
+        serving,
+        Config {
+            memory_bytes: args.memory_mib << 20,
+            queue_max: args.queue,
+            batch_max: args.batch,
+            step_tokens_max: args.step_tokens.max(args.batch),
+            ..Config::default()
+        },
+    )
+    .or_fail(Exit::Failure, "the engine cannot start with these settings")?;
+    if let Some(adapters) = &args.adapters {
+        let found = engine.register_all(adapters).or_fail(
+            Exit::Failure,
+            format!("cannot read the adapter folder {}", adapters.display()),
+        )?;
+        tell(&format!(
+            "{found} adapters in {}, read when they are first asked for",
+            adapters.display()
+        ));
+    }
+    Ok(Arc::new(ModelServer::new(ModelServerParts {
+        engine,
+        base,
+        tokenizer: Arc::new(tokenizer),
+        template: Arc::new(template),
+        name: name(args),
+        adapters_dir: args.adapters.clone(),
+        api_key: args.api_key.clone(),
+        started_at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+    })))
+}
+
+fn name(args: &ServeArgs) -> String {
+    let folder = args.base.file_name().map(Path::new);
+    let named = || folder.unwrap_or(&args.base).display().to_string();
+    args.name.clone().unwrap_or_else(named)
+}
+
+fn announce(api: &str, args: &ServeArgs, server: &ModelServer, output: Output) {
+    let (name, adapters) = (name(args), server.adapters_registered());
+    if output.json {
+        return print(
+            &json!({ "api_url": api, "model": name, "adapters_registered": adapters }).to_string(),
+        );
+    }
+    print(&format!("Serving   {name} and {adapters} adapters"));
+    print(&format!("API       {api}"));
+    print("\nAsk:\n");
+    print(&format!(
+        "curl {api}/chat/completions -H 'Content-Type: application/json' \\\n  -d '{{\"model\": \
+         \"{name}\", \"messages\": [{{\"role\": \"user\", \"content\": \"Hello\"}}]}}'\n"
+    ));
+    print("Ctrl-C stops; answers under way are finished.");
+}

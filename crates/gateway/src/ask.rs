@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use openledger_model::{DecodeStream, Message, Role};
-use openledger_openlora::{AdapterHash, Event, FinishReason, GenerateRequest, Sampling};
+use openledger_openlora::{AdapterHash, Event, FinishReason, GenerateRequest, Sampling, Token};
 use openledger_primitives::{Address, OpenAmount, fee};
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -87,6 +87,8 @@ impl Gateway {
             .prompt(&self.tokenizer, &messages)
             .map_err(|error| ApiError::invalid("messages", error.to_string()))?;
         let tokens_max = self.answer_tokens_max(request, prompt.len())?;
+        let sampling = sampling(request);
+        sampling.check(self.engine.base().config().vocab_size).map_err(engine_refused)?;
 
         let terms = self
             .ledger
@@ -108,7 +110,7 @@ impl Gateway {
             prompt,
             terms,
             adapter,
-            sampling: sampling(request),
+            sampling,
             tokens_max,
             stops: request.stops(),
             reserved,
@@ -179,21 +181,20 @@ impl Gateway {
     ) -> Result<Produced, ApiError> {
         let end = self.template.end_of_turn(&self.tokenizer).map_err(ApiError::internal)?;
         let request = GenerateRequest {
+            tenant: question.payer.to_string().into(),
             prompt: question.prompt.clone(),
-            adapter: Some(question.adapter),
-            sampling: question.sampling,
+            adapters: vec![(question.adapter.into(), 1.0)],
+            sampling: question.sampling.clone(),
             tokens_max: question.tokens_max,
-            stop_token: end,
+            stop_tokens: vec![end],
+            logprobs: None,
         };
-        let mut events = self.engine.generate(request).map_err(|error| match error {
-            openledger_openlora::Error::Overloaded => ApiError::overloaded(),
-            other => ApiError::internal(other),
-        })?;
+        let mut events = self.engine.generate(request).map_err(engine_refused)?;
         let mut text = Text::new(question.stops.clone());
         let (mut tokens, mut finish) = (Vec::new(), Finish::Length);
         while let Some(event) = events.recv().await {
             match event {
-                Event::Token(token) => {
+                Event::Token(Token { id: token, .. }) => {
                     tokens.push(token);
                     let shown = if token == end { String::new() } else { text.push(self, token)? };
                     let gone = !shown.is_empty() && pieces.send(Piece::Text(shown)).await.is_err();
@@ -204,7 +205,7 @@ impl Gateway {
                 }
                 Event::Finished(FinishReason::Stop) => finish = Finish::Stop,
                 Event::Finished(FinishReason::Length) => {}
-                Event::Failed(cause) => return Err(ApiError::internal(cause)),
+                Event::Failed(cause) => return Err(engine_refused(cause)),
             }
         }
         if tokens.is_empty() {
@@ -259,11 +260,27 @@ impl Text {
     }
 }
 
+/// What a client is told when the engine does not take a request, or cannot finish it.
+fn engine_refused(error: openledger_openlora::Error) -> ApiError {
+    use openledger_openlora::Error;
+    match error {
+        Error::Overloaded { retry_after_ms } => ApiError::overloaded(retry_after_ms),
+        Error::Invalid { field, why } => ApiError::invalid(field, why),
+        other => ApiError::internal(other),
+    }
+}
+
 /// Greedy unless the request says otherwise; without a seed each request gets its own.
 fn sampling(request: &ChatRequest) -> Sampling {
     Sampling {
         temperature: request.temperature.unwrap_or(0.0),
         top_p: request.top_p.unwrap_or(1.0),
+        top_k: request.top_k.unwrap_or(0) as usize,
+        min_p: request.min_p.unwrap_or(0.0),
+        repetition_penalty: request.repetition_penalty.unwrap_or(1.0),
+        frequency_penalty: request.frequency_penalty.unwrap_or(0.0),
+        presence_penalty: request.presence_penalty.unwrap_or(0.0),
+        logit_bias: request.logit_bias.iter().flatten().map(|(t, bias)| (*t, *bias)).collect(),
         seed: request.seed.map_or_else(|| random::u128() as u64, |seed| seed as u64),
     }
 }

@@ -3,7 +3,7 @@ use std::{convert::Infallible, net::SocketAddr, sync::Arc};
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{DefaultBodyLimit, Path, Request, State, rejection::BytesRejection},
+    extract::{DefaultBodyLimit, Path, Query, Request, State, rejection::BytesRejection},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::AUTHORIZATION},
     middleware::{self, Next},
     response::{
@@ -53,9 +53,12 @@ fn router(gateway: Arc<Gateway>) -> Router {
         .route("/v1/chat/completions", post(chat_completions))
         .route("/v1/models", get(models))
         .route("/v1/models/{model}", get(model))
+        .route("/v1/adapters", get(adapters))
+        .route("/v1/adapters/capacity", get(adapter_capacity))
         .route("/v1/training/jobs", get(training_jobs))
         .route("/v1/attributions/{id}", get(attribution))
         .route("/v1/receipts/{id}", get(receipt))
+        .route("/metrics", get(metrics))
         .route("/healthz", get(|| async { "ok" }))
         .fallback(|| async { ApiError::not_found("There is nothing at this path.") })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -160,6 +163,69 @@ async fn model(
 ) -> Result<Json<Value>, ApiError> {
     let model = gateway.model(&name).ok_or_else(|| ApiError::model_not_found(&name))?;
     Ok(Json(model.listing()))
+}
+
+/// Most adapters on one page of the list.
+const ADAPTERS_PAGE_MAX: usize = 1000;
+
+/// Which part of the list is wanted.
+#[derive(Debug, serde::Deserialize)]
+struct AdapterPage {
+    #[serde(default)]
+    skip: usize,
+    limit: Option<usize>,
+}
+
+async fn adapters(
+    State(gateway): State<Arc<Gateway>>,
+    headers: HeaderMap,
+    Query(page): Query<AdapterPage>,
+) -> Result<Json<Value>, ApiError> {
+    gateway.authenticate(bearer(&headers)).await?;
+    let limit = page.limit.unwrap_or(ADAPTERS_PAGE_MAX).min(ADAPTERS_PAGE_MAX);
+    let adapters = gateway.engine.adapters(page.skip, limit);
+    let total = gateway.engine.capacity().adapters_registered;
+    let data: Vec<Value> = adapters.iter().map(adapter_listing).collect();
+    Ok(Json(json!({ "object": "list", "data": data, "total": total })))
+}
+
+/// Where an adapter lies on our disk is nobody's business.
+fn adapter_listing(adapter: &openledger_openlora::AdapterInfo) -> Value {
+    json!({
+        "id": adapter.name,
+        "object": "adapter",
+        "hash": adapter.hash.map(|hash| hash.to_string()),
+        "resident": adapter.resident_bytes.is_some(),
+        "resident_bytes": adapter.resident_bytes,
+        "error": adapter.broken,
+    })
+}
+
+async fn adapter_capacity(
+    State(gateway): State<Arc<Gateway>>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, ApiError> {
+    gateway.authenticate(bearer(&headers)).await?;
+    let capacity = gateway.engine.capacity();
+    Ok(Json(json!({
+        "object": "adapter_capacity",
+        "memory_bytes": capacity.memory_bytes,
+        "adapter_bytes": capacity.adapter_bytes,
+        "running_bytes": capacity.running_bytes,
+        "available_bytes": capacity.available_bytes,
+        "token_bytes": capacity.token_bytes,
+        "adapters_registered": capacity.adapters_registered,
+        "adapters_resident": capacity.adapters_resident,
+        "adapter_bytes_mean": capacity.adapter_bytes_mean,
+        "adapters_resident_max": capacity.adapters_resident_max,
+        "longest_sequences_max": capacity.longest_sequences_max,
+    })))
+}
+
+/// For Prometheus. What each tenant used is left out: this address is open to all.
+async fn metrics(State(gateway): State<Arc<Gateway>>) -> Response {
+    let text = gateway.engine.metrics().without_tenants().to_prometheus();
+    ([(axum::http::header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }
 
 async fn training_jobs(State(gateway): State<Arc<Gateway>>) -> Json<Value> {

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -27,6 +29,24 @@ pub(crate) struct ChatRequest {
     /// The newer name of `max_tokens`; wins where both are given.
     #[serde(default)]
     pub(crate) max_completion_tokens: Option<u32>,
+    /// −2 to 2: taken from a token's logit for each time it stands in the answer.
+    #[serde(default)]
+    pub(crate) frequency_penalty: Option<f32>,
+    /// −2 to 2: taken from a token's logit if it stands in the answer.
+    #[serde(default)]
+    pub(crate) presence_penalty: Option<f32>,
+    /// −100 to 100, added to the logits of these tokens.
+    #[serde(default)]
+    pub(crate) logit_bias: Option<BTreeMap<u32, f32>>,
+    /// Only so many of the most likely tokens are drawn from; 0 is all. As at vLLM.
+    #[serde(default)]
+    pub(crate) top_k: Option<u32>,
+    /// Only tokens at least so likely, relative to the most likely one, are drawn from. As at vLLM.
+    #[serde(default)]
+    pub(crate) min_p: Option<f32>,
+    /// Divides positive logits of tokens that occurred, multiplies negative ones. As at vLLM.
+    #[serde(default)]
+    pub(crate) repetition_penalty: Option<f32>,
     /// Number of answers; only 1 is served.
     #[serde(default)]
     pub(crate) n: Option<u32>,
@@ -98,6 +118,12 @@ const KNOWN: &[&str] = &[
     "messages",
     "temperature",
     "top_p",
+    "frequency_penalty",
+    "presence_penalty",
+    "logit_bias",
+    "top_k",
+    "min_p",
+    "repetition_penalty",
     "max_tokens",
     "max_completion_tokens",
     "n",
@@ -242,10 +268,10 @@ mod tests {
 
     #[test]
     fn parts_are_joined_and_unknown_parameters_listed() {
-        let body = r#"{"model":"m","frequency_penalty":1,"messages":[{"role":"user",
+        let body = r#"{"model":"m","reasoning_effort":1,"messages":[{"role":"user",
             "content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}]}"#;
         let (request, ignored) = ChatRequest::parse(body.as_bytes()).unwrap();
         assert_eq!(request.messages[0].text(), "ab");
-        assert_eq!(ignored, ["frequency_penalty"]);
+        assert_eq!(ignored, ["reasoning_effort"]);
     }
 }

@@ -75,16 +75,17 @@ impl ApiError {
         Self::new(StatusCode::TOO_MANY_REQUESTS, code, code, message)
     }
 
-    /// 429: the queue is full.
-    pub(crate) fn overloaded() -> Self {
-        let message = "All places in the queue are taken. Try again in a moment.";
+    /// 429: the queue is full; a place is expected after this time.
+    pub(crate) fn overloaded(retry_after_ms: u64) -> Self {
+        let message = "All places in the queue are taken. Try again after the time in Retry-After.";
         let error = Self::new(
             StatusCode::TOO_MANY_REQUESTS,
             "rate_limit_error",
             "rate_limit_exceeded",
             message.into(),
         );
-        Self { retry_after_s: Some(1), ..error }
+        let seconds = retry_after_ms.div_ceil(1000).clamp(1, 3600);
+        Self { retry_after_s: Some(seconds as u32), ..error }
     }
 
     /// 413: the body is larger than the limit.

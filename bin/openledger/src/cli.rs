@@ -353,6 +353,43 @@ pub enum BenchCommand {
     /// Ask questions taken verbatim from training records; count how often their contributor is
     /// paid most.
     Attribution(BenchAttributionArgs),
+    /// Start a server with many adapters; find its capacity, then offer it multiples of that.
+    Serve(BenchServeArgs),
+}
+
+/// The server and the load. Everything stays on this machine.
+#[derive(Debug, Args)]
+pub struct BenchServeArgs {
+    /// Folder of the base; the built-in nano by default.
+    #[arg(long, value_name = "DIR")]
+    pub base: Option<PathBuf>,
+    /// Random adapters that requests go to in turn; with 0 all go to the base.
+    #[arg(long, default_value_t = 64)]
+    pub adapters: usize,
+    /// Their rank.
+    #[arg(long, default_value_t = 8)]
+    pub rank: usize,
+    /// Tokens of an answer.
+    #[arg(long, default_value_t = 32)]
+    pub tokens: u32,
+    /// Clients of the closed loop.
+    #[arg(long, default_value_t = 48)]
+    pub clients: usize,
+    /// Length of a phase.
+    #[arg(long, default_value_t = 10)]
+    pub seconds: u64,
+    /// Multiples of the capacity that are offered.
+    #[arg(long, value_delimiter = ',', default_values_t = [1.0, 2.0, 5.0, 10.0])]
+    pub factors: Vec<f64>,
+    /// Answers generated at the same time.
+    #[arg(long, default_value_t = 32)]
+    pub batch: usize,
+    /// Answers that wait for a place.
+    #[arg(long, default_value_t = 64)]
+    pub queue: usize,
+    /// Memory for keys, values and adapters together, in MiB.
+    #[arg(long, value_name = "MIB", default_value_t = 512)]
+    pub memory_mib: usize,
 }
 
 #[derive(Debug, Args)]

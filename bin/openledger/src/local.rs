@@ -11,7 +11,10 @@ use openledger_gateway::{
     DevSigners, Gateway, Ledger, Parts, PublishedModel, Store, Wallets, bind, load_adapters, serve,
     settle_receipts,
 };
-use openledger_model::{ChatTemplate, Decoder, Tokenizer};
+use openledger_model::{
+    ChatTemplate, Decoder, Tokenizer, Weights,
+    serving::{KvForm, ServingDecoder, WeightForm},
+};
 use openledger_openlora::Engine;
 use openledger_primitives::OpenAmount;
 use tokio::{sync::watch, task::JoinSet};
@@ -100,7 +103,7 @@ impl Local {
             .await
             .map_err(gateway_failure)?;
         let store = Store::open(&data_dir.join("gateway.db")).await.map_err(gateway_failure)?;
-        let engine = Engine::start(Arc::clone(&base), openledger_openlora::Config::default());
+        let engine = start_engine(&base, &base_dir)?;
         let gateway = Arc::new(Gateway::new(Parts {
             engine: engine.clone(),
             tokenizer: Arc::clone(&tokenizer),
@@ -218,6 +221,18 @@ pub fn gateway_failure(error: openledger_gateway::Error) -> Failure {
         }
         _ => failure(Exit::Failure, "the gateway failed"),
     }
+}
+
+/// The engine over `base`, generating in the exact decoder's very bits.
+fn start_engine(
+    base: &Arc<Decoder>,
+    base_dir: &Path,
+) -> Result<openledger_openlora::Handle, Failure> {
+    let (config, weights) =
+        Weights::load(base_dir).or_fail(Exit::Failure, "cannot load the base model's weights")?;
+    let serving = ServingDecoder::new(config, weights, WeightForm::F32, KvForm::F32);
+    Engine::start(Arc::clone(base), serving, openledger_openlora::Config::default())
+        .or_fail(Exit::Failure, "cannot start the serving engine")
 }
 
 /// Creates the data folder and makes sure that it can be written to.

@@ -10,6 +10,7 @@ mod attribution;
 mod audit;
 mod audit_certificate;
 mod bench;
+mod bench_serve;
 mod chain;
 mod cli;
 mod contribution;
@@ -79,6 +80,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Attribution(AttributionCommand::Show(args)) => {
                 attribution::show(&args, output)
             }
+            Command::Bench(BenchCommand::Serve(args)) => bench_serve::run(args, output).await,
             Command::Bench(BenchCommand::Attribution(args)) => {
                 bench::attribution(args, output).await
             }

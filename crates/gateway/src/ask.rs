@@ -57,6 +57,8 @@ impl Gateway {
         let prompt = self.text.chat_prompt(&messages)?;
         let tokens_max = self.text.tokens_max(request.tokens_max(), prompt.len(), "messages")?;
         let choices = request.common.choices();
+        let sampling = sampling(&request.common);
+        sampling.check(self.text.engine.base().config().vocab_size)?;
 
         let terms = self
             .ledger
@@ -83,7 +85,7 @@ impl Gateway {
                 tenant: payer.to_string().into(),
                 prompt: prompt.clone(),
                 adapters: vec![(adapter.into(), 1.0)],
-                sampling: sampling(&request.common),
+                sampling,
                 tokens_max,
                 stops: request.common.stops(),
                 logprobs: request.logprobs(),

@@ -16,6 +16,7 @@
 //! **Invariant:** no work is done that the payer's balance and spending limit do not cover.
 //! **Invariant:** what is settled is what the receipt document derives; there is no second computation.
 
+mod adapter_view;
 mod announcement;
 mod api_key;
 mod ask;

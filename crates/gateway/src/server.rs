@@ -3,7 +3,7 @@ use std::{net::SocketAddr, sync::Arc};
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{DefaultBodyLimit, Path, Request, State, rejection::BytesRejection},
+    extract::{DefaultBodyLimit, Path, Query, Request, State, rejection::BytesRejection},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::AUTHORIZATION},
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -15,6 +15,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use crate::{
     Error, Gateway,
+    adapter_view::{self, Page},
     openai::{ApiError, ChatRequest},
     reply,
 };
@@ -49,9 +50,12 @@ fn router(gateway: Arc<Gateway>) -> Router {
         .route("/v1/chat/completions", post(chat_completions))
         .route("/v1/models", get(models))
         .route("/v1/models/{model}", get(model))
+        .route("/v1/adapters", get(adapters))
+        .route("/v1/adapters/capacity", get(adapter_capacity))
         .route("/v1/training/jobs", get(training_jobs))
         .route("/v1/attributions/{id}", get(attribution))
         .route("/v1/receipts/{id}", get(receipt))
+        .route("/metrics", get(metrics))
         .route("/healthz", get(|| async { "ok" }))
         .fallback(|| async { ApiError::not_found("There is nothing at this path.") })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -125,6 +129,29 @@ async fn model(
 ) -> Result<Json<Value>, ApiError> {
     let model = gateway.model(&name).ok_or_else(|| ApiError::model_not_found(&name))?;
     Ok(Json(model.listing()))
+}
+
+async fn adapters(
+    State(gateway): State<Arc<Gateway>>,
+    headers: HeaderMap,
+    Query(page): Query<Page>,
+) -> Result<Json<Value>, ApiError> {
+    gateway.authenticate(bearer(&headers)).await?;
+    Ok(Json(adapter_view::adapters(&gateway.text.engine, &page)))
+}
+
+async fn adapter_capacity(
+    State(gateway): State<Arc<Gateway>>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, ApiError> {
+    gateway.authenticate(bearer(&headers)).await?;
+    Ok(Json(adapter_view::capacity(&gateway.text.engine)))
+}
+
+/// For Prometheus. What each tenant used is left out: this address is open to all.
+async fn metrics(State(gateway): State<Arc<Gateway>>) -> Response {
+    let text = gateway.text.engine.metrics().without_tenants().to_prometheus();
+    ([(axum::http::header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }
 
 async fn training_jobs(State(gateway): State<Arc<Gateway>>) -> Json<Value> {

@@ -15,8 +15,10 @@
 //! **Invariant:** a step that is refused has written nothing.
 
 mod adapter;
+mod adapter_file;
 mod batch;
 mod decoder;
+mod input;
 mod linear;
 mod pages;
 
@@ -24,5 +26,5 @@ pub use adapter::ServingAdapter;
 pub use batch::{BLEND_MAX, SequenceStep};
 pub use decoder::ServingDecoder;
 pub use linear::WeightForm;
-pub use openledger_tensor::{KvForm, PAGE_TOKENS};
+pub use openledger_tensor::{KvForm, LowRankForm, PAGE_TOKENS};
 pub use pages::{KvPages, PageId};

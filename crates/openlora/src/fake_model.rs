@@ -3,6 +3,10 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
 
 use crate::{
     model::{Model, Step},
@@ -11,18 +15,35 @@ use crate::{
 
 pub(crate) const VOCABULARY: usize = 11;
 pub(crate) const CONTEXT: usize = 256;
+/// Pages of a fake model.
+pub(crate) const PAGES: usize = 64;
 
-/// Stands for an adapter.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct FakeAdapter(pub(crate) u64);
+/// Stands for an adapter. Says how many there are.
+#[derive(Debug)]
+pub(crate) struct FakeAdapter(pub(crate) u64, Arc<AtomicI64>);
+
+impl FakeAdapter {
+    pub(crate) fn new(number: u64) -> Self {
+        Self::counted(number, &Arc::default())
+    }
+
+    pub(crate) fn counted(number: u64, live: &Arc<AtomicI64>) -> Self {
+        live.fetch_add(1, Ordering::Relaxed);
+        Self(number, Arc::clone(live))
+    }
+}
+
+impl Drop for FakeAdapter {
+    fn drop(&mut self) {
+        self.1.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct FakeModel {
     /// What was written at a place, and under which blend.
     written: HashMap<(PageId, usize), (u64, u32)>,
-    /// Steps so far.
-    pub(crate) steps: usize,
 }
 
 /// The most likely token after `tokens` under a blend.
@@ -67,16 +88,15 @@ impl Model for FakeModel {
         CONTEXT
     }
 
+    fn pages(&self) -> usize {
+        PAGES
+    }
+
     fn page_bytes(&self) -> usize {
         1024
     }
 
-    fn shares_pages(&self) -> bool {
-        true
-    }
-
     fn step(&mut self, batch: &[Step<'_, FakeAdapter>]) -> Result<Vec<Option<Vec<f32>>>, String> {
-        self.steps += 1;
         let blend = |step: &Step<'_, FakeAdapter>| {
             blend_hash(step.adapters.iter().map(|(adapter, weight)| (adapter.0, *weight)))
         };

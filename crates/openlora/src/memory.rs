@@ -38,19 +38,17 @@ pub(crate) struct Memory {
     pool: PagePool,
     prefixes: PrefixCache,
     adapters: Residency,
-    share_prefixes: bool,
     now: u64,
     evicted: Vec<AdapterId>,
 }
 
 impl Memory {
-    /// All free. `share_prefixes`: whether a page may be read by several sequences.
-    pub(crate) fn new(budget_pages: usize, share_prefixes: bool) -> Self {
+    /// All free.
+    pub(crate) fn new(budget_pages: usize) -> Self {
         Self {
             pool: PagePool::new(budget_pages),
             prefixes: PrefixCache::default(),
             adapters: Residency::default(),
-            share_prefixes,
             now: 0,
             evicted: Vec::new(),
         }
@@ -90,11 +88,7 @@ impl Memory {
             self.adapters.hold(*adapter, self.now);
         }
         let readable = &tokens[..tokens.len().saturating_sub(1)];
-        let found = if self.share_prefixes {
-            self.prefixes.find(&mut self.pool, blend, readable)
-        } else {
-            Vec::new()
-        };
+        let found = self.prefixes.find(&mut self.pool, blend, readable);
         let (chain, pages): (Vec<_>, Vec<_>) = found.into_iter().unzip();
         let held = pages.len() * PAGE_TOKENS;
         (BlockTable { blend: Arc::clone(blend), pages, chain }, held)
@@ -111,17 +105,14 @@ impl Memory {
 
     /// Caches the pages that became full. `tokens`: all that the table holds.
     pub(crate) fn filled(&mut self, table: &mut BlockTable, tokens: &[u32]) {
-        if !self.share_prefixes {
-            return;
-        }
         let (full, _) = tokens.as_chunks::<PAGE_TOKENS>();
-        for index in table.chain.len()..full.len() {
-            let last = table.chain.last().copied();
-            let page = table.pages[index];
-            let (node, page) =
-                self.prefixes.insert(&mut self.pool, &table.blend, last, full[index], page);
-            table.pages[index] = page;
-            table.chain.push(node);
+        let BlockTable { blend, pages, chain } = table;
+        let new = chain.len()..full.len();
+        for (tokens, page) in full[new.clone()].iter().zip(&mut pages[new]) {
+            let last = chain.last().copied();
+            let (node, cached) = self.prefixes.insert(&mut self.pool, blend, last, *tokens, *page);
+            *page = cached;
+            chain.push(node);
         }
     }
 
@@ -195,11 +186,6 @@ impl Memory {
     /// Adapters that went since the last call: the engine drops their bytes.
     pub(crate) fn take_evicted(&mut self) -> Vec<AdapterId> {
         std::mem::take(&mut self.evicted)
-    }
-
-    /// Pages that became free since the last call.
-    pub(crate) fn take_freed(&mut self) -> Vec<PageId> {
-        self.pool.take_freed()
     }
 
     /// Lets cached prefixes and idle adapters go, those first whose time comes first, until `pages`

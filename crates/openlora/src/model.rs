@@ -15,14 +15,13 @@ pub struct Step<'a, A> {
     pub adapters: &'a [(Arc<A>, f32)],
     /// Whether the logits after the last token are wanted.
     pub logits_wanted: bool,
-    /// Most tokens the sequence can come to hold.
-    pub longest: usize,
 }
 
 /// What an engine runs: a base that reads any mix of sequences and adapters in one step.
 ///
 /// **Invariant:** logits depend on their own sequence and blend only: not on the rest of the batch, not on
-/// the pieces in which a prompt was read, not on which pages were used.
+/// the pieces in which a prompt was read, not on which pages were used. Full pages may be read by several
+/// sequences of one blend.
 pub trait Model: Send + 'static {
     /// An adapter as this model reads it.
     type Adapter: Send + Sync + 'static;
@@ -33,17 +32,14 @@ pub trait Model: Send + 'static {
     /// Longest sequence.
     fn context(&self) -> usize;
 
+    /// Pages there are: the engine's memory, adapters included.
+    fn pages(&self) -> usize;
+
     /// Memory of one page of [`PAGE_TOKENS`](crate::PAGE_TOKENS) positions.
     fn page_bytes(&self) -> usize;
-
-    /// Whether a full page may be read by several sequences.
-    fn shares_pages(&self) -> bool;
 
     /// Reads the tokens of all sequences. One result for each: the logits [vocabulary], if wanted.
     ///
     /// Errors: a message for the log; then every sequence of the batch fails.
     fn step(&mut self, batch: &[Step<'_, Self::Adapter>]) -> Result<Vec<Option<Vec<f32>>>, String>;
-
-    /// These pages are held by nobody now.
-    fn freed(&mut self, _pages: &[PageId]) {}
 }

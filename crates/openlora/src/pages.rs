@@ -9,12 +9,7 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
-/// Positions of one page.
-pub const PAGE_TOKENS: usize = 16;
-
-/// A page of the model's key and value memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PageId(pub u32);
+pub use openledger_model::serving::{PAGE_TOKENS, PageId};
 
 /// Pages that hold `tokens` tokens.
 pub(crate) const fn pages_of(tokens: usize) -> usize {
@@ -30,8 +25,6 @@ pub(crate) struct PagePool {
     /// Pages nobody holds. The lowest goes first, so that memory touched once is used again.
     free: BinaryHeap<Reverse<u32>>,
     charged: usize,
-    /// Pages that became free and that the model was not yet told of.
-    freed: Vec<PageId>,
 }
 
 impl PagePool {
@@ -39,7 +32,7 @@ impl PagePool {
     pub(crate) fn new(budget: usize) -> Self {
         assert!(u32::try_from(budget).is_ok(), "page ids are 32 bits wide");
         let (holders, free) = (Vec::new(), BinaryHeap::new());
-        Self { budget, holders, free, charged: 0, freed: Vec::new() }
+        Self { budget, holders, free, charged: 0 }
     }
 
     /// Pages in all.
@@ -93,7 +86,6 @@ impl PagePool {
         let free = *holders == 0;
         if free {
             self.free.push(Reverse(page.0));
-            self.freed.push(page);
         }
         free
     }
@@ -111,10 +103,5 @@ impl PagePool {
     pub(crate) fn discharge(&mut self, pages: usize) {
         assert!(pages <= self.charged, "no more is taken back than was charged");
         self.charged -= pages;
-    }
-
-    /// Pages that became free since the last call; some may be held again by now.
-    pub(crate) fn take_freed(&mut self) -> Vec<PageId> {
-        std::mem::take(&mut self.freed)
     }
 }

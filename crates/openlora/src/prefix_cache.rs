@@ -61,6 +61,7 @@ impl PrefixCache {
     }
 
     /// Cached pages.
+    #[cfg(test)]
     pub(crate) fn pages(&self) -> usize {
         self.nodes.len()
     }

@@ -1,6 +1,7 @@
 use core::fmt;
+use std::sync::Arc;
 
-use crate::Sampling;
+use crate::{Error, Sampling, TokenLogprobs};
 
 /// Content hash of an adapter: what the chain registers and what a request names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -13,36 +14,89 @@ impl fmt::Display for AdapterHash {
     }
 }
 
+impl AdapterHash {
+    /// From 64 hexadecimal digits, with or without `0x`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix("0x").unwrap_or(text).as_bytes();
+        if digits.len() != 64 {
+            return None;
+        }
+        let digit = |byte: u8| char::from(byte).to_digit(16);
+        let mut hash = [0u8; 32];
+        for (byte, pair) in hash.iter_mut().zip(digits.as_chunks::<2>().0) {
+            *byte = u8::try_from(digit(pair[0])? * 16 + digit(pair[1])?).ok()?;
+        }
+        Some(Self(hash))
+    }
+}
+
+/// How a request names an adapter.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum AdapterRef {
+    /// By its content.
+    Hash(AdapterHash),
+    /// By the name it was registered under.
+    Name(Arc<str>),
+}
+
+impl From<AdapterHash> for AdapterRef {
+    fn from(hash: AdapterHash) -> Self {
+        Self::Hash(hash)
+    }
+}
+
+impl fmt::Display for AdapterRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hash(hash) => hash.fmt(f),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
 /// An answer to be generated.
 #[derive(Debug, Clone)]
 pub struct GenerateRequest {
+    /// In whose name: tenants share the engine fairly.
+    pub tenant: Arc<str>,
     /// The prompt as the model is to see it, at least one token.
     pub prompt: Vec<u32>,
-    /// Adapter over the base, or the base alone.
-    pub adapter: Option<AdapterHash>,
+    /// Adapters over the base and their weights; none is the base alone, one with weight 1 the usual case.
+    pub adapters: Vec<(AdapterRef, f32)>,
     /// How tokens are chosen.
     pub sampling: Sampling,
     /// Longest answer, in tokens.
     pub tokens_max: usize,
-    /// Ends the answer; is part of it.
-    pub stop_token: u32,
+    /// Any of them ends the answer and is part of it.
+    pub stop_tokens: Vec<u32>,
+    /// Log-probabilities wanted with each token: of the token itself and of so many others.
+    pub logprobs: Option<usize>,
+}
+
+/// The next token of an answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Token {
+    /// Its number in the vocabulary.
+    pub id: u32,
+    /// Where they were asked for.
+    pub logprobs: Option<TokenLogprobs>,
 }
 
 /// What happens to a request, in order. Dropping the receiver ends the generation within a step.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// The next token.
-    Token(u32),
+    Token(Token),
     /// The end.
     Finished(FinishReason),
-    /// The end, by a fault; the message is for the log.
-    Failed(String),
+    /// The end, by a fault.
+    Failed(Error),
 }
 
 /// Why a generation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FinishReason {
-    /// The stop token was produced.
+    /// A stop token was produced.
     Stop,
     /// The limit was reached.
     Length,
@@ -57,29 +111,4 @@ pub struct ScoreRequest {
     pub answer: Vec<u32>,
     /// One entry per run: an adapter, or the base.
     pub adapters: Vec<Option<AdapterHash>>,
-}
-
-/// Why a request was not taken.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    /// The queue is full.
-    #[error("the queue is full")]
-    Overloaded,
-    /// Nobody registered the adapter.
-    #[error("adapter {0} is not registered")]
-    UnknownAdapter(AdapterHash),
-    /// Prompt and answer do not fit the model's context, or one of them is empty.
-    #[error("{tokens} tokens; the model takes 2 to {max}")]
-    Length {
-        /// Prompt and answer together.
-        tokens: usize,
-        /// The model's context.
-        max: usize,
-    },
-    /// The engine has stopped.
-    #[error("the engine has stopped")]
-    Stopped,
-    /// The model failed.
-    #[error("the model failed: {0}")]
-    Model(String),
 }

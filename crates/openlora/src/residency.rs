@@ -153,7 +153,7 @@ impl Residency {
         assert!(!entry.loaded, "an adapter arrives once");
         (entry.loaded, entry.pages, entry.load_micros) = (true, pages, load_micros);
         self.loading -= 1;
-        self.into_idle(id);
+        self.enter_idle(id);
     }
 
     /// Notes that loading failed. Returns the pages to take back.
@@ -166,7 +166,7 @@ impl Residency {
 
     /// Begins a use by a running answer.
     pub(crate) fn hold(&mut self, id: AdapterId, now: u64) {
-        self.out_of_idle(id);
+        self.leave_idle(id);
         let entry = self.entries.get_mut(&id).expect("only loaded adapters are used");
         assert!(entry.loaded, "only loaded adapters are used");
         entry.users += 1;
@@ -180,15 +180,15 @@ impl Residency {
         assert!(entry.users > 0, "an adapter is released as often as it is held");
         entry.users -= 1;
         entry.last_used = now;
-        self.into_idle(id);
+        self.enter_idle(id);
     }
 
     /// Keeps an adapter that a waiting request needs from going before it was used.
     pub(crate) fn touch(&mut self, id: AdapterId, now: u64) {
         if self.entries.contains_key(&id) {
-            self.out_of_idle(id);
+            self.leave_idle(id);
             self.entries.entry(id).and_modify(|entry| entry.last_used = now);
-            self.into_idle(id);
+            self.enter_idle(id);
         }
     }
 
@@ -197,7 +197,7 @@ impl Residency {
         if self.presence(id) != Presence::Loaded {
             return false;
         }
-        self.out_of_idle(id);
+        self.leave_idle(id);
         let entry = self.entries.get_mut(&id).expect("it is in memory");
         match (entry.pinned, pinned) {
             (false, true) => self.pinned_pages += entry.pages,
@@ -205,7 +205,7 @@ impl Residency {
             _ => {}
         }
         entry.pinned = pinned;
-        self.into_idle(id);
+        self.enter_idle(id);
         true
     }
 
@@ -227,19 +227,19 @@ impl Residency {
     }
 
     fn forget(&mut self, pool: &mut PagePool, id: AdapterId) {
-        self.out_of_idle(id);
+        self.leave_idle(id);
         let entry = self.entries.remove(&id).expect("idle adapters are known");
         pool.discharge(entry.pages);
     }
 
-    fn into_idle(&mut self, id: AdapterId) {
+    fn enter_idle(&mut self, id: AdapterId) {
         let entry = &self.entries[&id];
         if entry.is_idle() && self.idle.insert((entry.stays_until(), id)) {
             self.idle_pages += entry.pages;
         }
     }
 
-    fn out_of_idle(&mut self, id: AdapterId) {
+    fn leave_idle(&mut self, id: AdapterId) {
         let Some(entry) = self.entries.get(&id) else { return };
         if self.idle.remove(&(entry.stays_until(), id)) {
             self.idle_pages -= entry.pages;

@@ -47,6 +47,8 @@ pub(crate) struct Limits {
     pub(crate) step_tokens_max: usize,
     /// Adapters on their way at the same time.
     pub(crate) loads_max: usize,
+    /// Tokens of the longest sequence there can be.
+    pub(crate) longest: usize,
 }
 
 /// The tokens of one sequence that a step reads.
@@ -66,10 +68,6 @@ pub(crate) struct Plan {
     pub(crate) rows: Vec<Row>,
     /// Adapters to be loaded.
     pub(crate) loads: Vec<AdapterId>,
-    /// Adapters that gave way.
-    pub(crate) evicted: Vec<AdapterId>,
-    /// Pages nobody holds any more, unless they are in a row again.
-    pub(crate) freed: Vec<PageId>,
 }
 
 /// See the module.
@@ -80,7 +78,7 @@ pub(crate) struct Scheduler {
     tenants: Tenants,
     sequences: BTreeMap<SequenceId, Sequence>,
     running: BTreeSet<SequenceId>,
-    /// Pages of each registered adapter, by its number.
+    /// Pages of each adapter that was asked for, by its number; 0 is unknown.
     adapter_pages: Vec<u32>,
     next: u64,
     preemptions: u64,
@@ -132,13 +130,43 @@ impl Scheduler {
     pub(crate) fn set_adapter_pages(&mut self, id: AdapterId, pages: usize) {
         let index = id.0 as usize;
         if self.adapter_pages.len() <= index {
-            self.adapter_pages.resize(index + 1, 1);
+            self.adapter_pages.resize(index + 1, 0);
         }
         self.adapter_pages[index] = u32::try_from(pages.max(1)).unwrap_or(u32::MAX);
     }
 
+    /// As [`Self::set_adapter_pages`], where nothing better is known.
+    pub(crate) fn expect_adapter_pages(&mut self, id: AdapterId, pages: usize) {
+        if self.adapter_pages.get(id.0 as usize).is_none_or(|known| *known == 0) {
+            self.set_adapter_pages(id, pages);
+        }
+    }
+
+    /// Pins an adapter that is in memory (`None`), or says what has to be waited for: an arrival, whose
+    /// load has to be begun if the value is true. `Err((needed, there))`: pinned, it would leave too
+    /// little for the longest sequence; pages.
+    pub(crate) fn begin_pin(&mut self, id: AdapterId) -> Result<Option<bool>, (usize, usize)> {
+        let pages = self.pages_of_adapter(id);
+        let adapters = self.memory.adapters();
+        let pinned = adapters.pinned_pages() + if adapters.is_pinned(id) { 0 } else { pages };
+        let there = self.memory.pool().budget().saturating_sub(pinned);
+        let needed = self.largest_need().max(pages_of(self.limits.longest));
+        if needed > there {
+            return Err((needed, there));
+        }
+        match self.memory.presence(id) {
+            Presence::Loaded => {
+                self.memory.set_pinned(id, true);
+                Ok(None)
+            }
+            Presence::Loading => Ok(Some(false)),
+            Presence::Absent if self.memory.begin_load(id, pages) => Ok(Some(true)),
+            Presence::Absent => Err((pages, self.memory.available())),
+        }
+    }
+
     fn pages_of_adapter(&self, id: AdapterId) -> usize {
-        self.adapter_pages.get(id.0 as usize).map_or(1, |pages| *pages as usize)
+        self.adapter_pages.get(id.0 as usize).map_or(1, |pages| (*pages as usize).max(1))
     }
 
     /// Pages that a job needs at its longest, its adapters included, and pages there are for it.
@@ -200,8 +228,6 @@ impl Scheduler {
             let blend = |row: &Row| &self.sequences[&row.sequence].blend;
             blend(a).cmp(blend(b)).then(a.sequence.cmp(&b.sequence))
         });
-        plan.evicted = self.memory.take_evicted();
-        plan.freed = self.memory.take_freed();
         plan
     }
 

@@ -4,7 +4,7 @@ use crate::{memory::BlockTable, prefix_cache::Blend};
 
 /// A sequence of one engine. Later ones have higher numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SequenceId(pub(crate) u64);
+pub(crate) struct SequenceId(pub(crate) u64);
 
 /// What is to be generated, as far as the scheduler needs to know it.
 #[derive(Debug, Clone)]

@@ -67,6 +67,14 @@ impl FourBitMatrix {
         }
     }
 
+    /// The codes of one group of a row, two a byte, and its scale.
+    pub(crate) fn group(&self, row: usize, group: usize) -> (&[u8], u16) {
+        let groups = self.columns.div_ceil(FOUR_BIT_GROUP);
+        let at = row * groups + group;
+        const BYTES: usize = FOUR_BIT_GROUP / 2;
+        (&self.codes[at * BYTES..][..BYTES], self.scales[at])
+    }
+
     /// Rows.
     pub fn rows(&self) -> usize {
         self.rows

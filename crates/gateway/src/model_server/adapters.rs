@@ -1,4 +1,4 @@
-//! What there is and what is in memory: `/v1/models`, `/v1/adapters`, loading and unloading.
+//! What there is: `/v1/models`, loading and unloading.
 
 use std::path::{Component, Path};
 
@@ -7,20 +7,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{ModelServer, by_name};
+use crate::adapter_view::Page;
 use crate::openai::ApiError;
-
-/// Adapters listed at once where the request does not say.
-const PAGE_DEFAULT: usize = 100;
-/// Adapters listed at once at most.
-const PAGE_MAX: usize = 1_000;
-
-/// Query of a listing: in the order of registration, so many after the first so many.
-#[derive(Debug, Default, Deserialize)]
-pub(super) struct Page {
-    #[serde(default)]
-    skip: usize,
-    limit: Option<usize>,
-}
 
 /// Body of `POST /v1/load_lora_adapter`, as vLLM's.
 #[derive(Debug, Deserialize)]
@@ -40,7 +28,7 @@ impl ModelServer {
     /// `GET /v1/models`: the base and, up to the limit of one page, its adapters.
     pub(super) fn models(&self, page: &Page) -> Value {
         let base = (page.skip == 0).then(|| self.base_model());
-        let (adapters, has_more) = self.page(page);
+        let (adapters, has_more) = page.of(&self.text.engine);
         let adapters = adapters.iter().map(|adapter| self.adapter_model(adapter));
         let data: Vec<Value> = base.into_iter().chain(adapters).collect();
         json!({ "object": "list", "data": data, "has_more": has_more })
@@ -55,34 +43,9 @@ impl ModelServer {
         Ok(self.adapter_model(&adapter))
     }
 
-    /// `GET /v1/adapters`: with what is in memory and what could not be read.
-    pub(super) fn adapters(&self, page: &Page) -> Value {
-        let (adapters, has_more) = self.page(page);
-        let data: Vec<Value> = adapters.iter().map(listed).collect();
-        json!({ "object": "list", "data": data, "has_more": has_more })
-    }
-
-    /// `GET /v1/adapters/capacity`.
-    pub(super) fn capacity(&self) -> Value {
-        let capacity = self.text.engine.capacity();
-        json!({
-            "object": "capacity",
-            "memory_bytes": capacity.memory_bytes,
-            "adapter_bytes": capacity.adapter_bytes,
-            "running_bytes": capacity.running_bytes,
-            "available_bytes": capacity.available_bytes,
-            "token_bytes": capacity.token_bytes,
-            "adapters_registered": capacity.adapters_registered,
-            "adapters_resident": capacity.adapters_resident,
-            "adapter_bytes_mean": capacity.adapter_bytes_mean,
-            "adapters_resident_max": capacity.adapters_resident_max,
-            "longest_sequences_max": capacity.longest_sequences_max,
-        })
-    }
-
     /// `GET /metrics`, in the text format of Prometheus.
     pub(super) fn metrics(&self) -> String {
-        self.text.engine.metrics().to_prometheus()
+        self.text.engine.metrics().without_tenants().to_prometheus()
     }
 
     /// `POST /v1/load_lora_adapter`: makes a folder callable; it is read at its first request.
@@ -109,14 +72,6 @@ impl ModelServer {
         Ok(format!("Success: LoRA adapter '{}' removed successfully.", unload.lora_name))
     }
 
-    fn page(&self, page: &Page) -> (Vec<AdapterInfo>, bool) {
-        let limit = page.limit.unwrap_or(PAGE_DEFAULT).clamp(1, PAGE_MAX);
-        let mut adapters = self.text.engine.adapters(page.skip, limit + 1);
-        let has_more = adapters.len() > limit;
-        adapters.truncate(limit);
-        (adapters, has_more)
-    }
-
     fn base_model(&self) -> Value {
         json!({
             "id": self.name, "object": "model", "created": self.started_at,
@@ -132,16 +87,6 @@ impl ModelServer {
             "max_model_len": self.text.context_tokens,
         })
     }
-}
-
-fn listed(adapter: &AdapterInfo) -> Value {
-    json!({
-        "id": adapter.name, "object": "adapter",
-        "hash": adapter.hash.map(|hash| hash.to_string()),
-        "resident": adapter.resident_bytes.is_some(),
-        "bytes": adapter.resident_bytes,
-        "error": adapter.broken,
-    })
 }
 
 /// `path` under `root`, whether it is written from there or in full; `None` if it leads elsewhere, through

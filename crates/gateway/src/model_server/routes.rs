@@ -14,9 +14,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::net::TcpListener;
 
-use super::{ModelServer, adapters::Page};
+use super::ModelServer;
 use crate::{
     BODY_BYTES_MAX, Error,
+    adapter_view::{self, Page},
     openai::{ApiError, ChatRequest, CompletionRequest, EmbeddingsRequest},
     server::{bearer, body_of, request_id, with_ignored},
 };
@@ -100,11 +101,11 @@ async fn model(
 }
 
 async fn adapters(State(server): State<Arc<ModelServer>>, Query(page): Query<Page>) -> Json<Value> {
-    Json(server.adapters(&page))
+    Json(adapter_view::adapters(server.engine(), &page))
 }
 
 async fn capacity(State(server): State<Arc<ModelServer>>) -> Json<Value> {
-    Json(server.capacity())
+    Json(adapter_view::capacity(server.engine()))
 }
 
 async fn load(State(server): State<Arc<ModelServer>>, body: Body) -> Result<String, ApiError> {

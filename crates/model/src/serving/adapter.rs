@@ -1,102 +1,146 @@
 //! An adapter in the form that serving takes it.
 
+use super::adapter_file::{self, Header};
 use crate::lora::Group;
-use crate::{Adapter, DecoderConfig};
-use openledger_tensor::{Lhs, Out, PackedMatrix, Start, gemm};
+use crate::{Adapter, DecoderConfig, Error};
+use openledger_tensor::{LowRankForm, LowRankShape, LowRankSite, PackedBytes};
+use std::ops::Range;
+use std::path::Path;
 
-/// An adapter ready to serve. Share it behind an `Arc`.
+/// An adapter ready to serve: packed, in memory or mapped from a file. Share it behind an `Arc`.
 #[derive(Debug)]
 pub struct ServingAdapter {
-    hash: [u8; 32],
-    rank: usize,
-    layers: Vec<[GroupPanels; 4]>,
+    header: Header,
+    /// [layer][group].
+    layers: Vec<[GroupPart; 4]>,
+    bytes: PackedBytes,
 }
 
-/// Sites of one layer that share an input.
-#[derive(Debug, Default)]
-struct GroupPanels {
-    inputs: usize,
-    /// Each site: scale, first output column, Aᵀ [inputs, rank], Bᵀ [rank, outputs].
-    sites: Vec<(f32, usize, PackedMatrix, PackedMatrix)>,
+/// One group of one layer.
+#[derive(Debug)]
+struct GroupPart {
+    shape: LowRankShape,
+    bytes: Range<usize>,
 }
 
 impl ServingAdapter {
-    /// Packs an adapter.
+    /// Packs an adapter in bf16, which loses nothing.
     pub fn new(adapter: &Adapter) -> Self {
+        Self::pack(adapter, LowRankForm::Bf16)
+    }
+
+    /// Packs an adapter.
+    pub fn pack(adapter: &Adapter, form: LowRankForm) -> Self {
         let layout = &adapter.layout;
-        let mut layers: Vec<[GroupPanels; 4]> = Vec::new();
-        layers.resize_with(layout.layers.len(), Default::default);
+        // For each layer and group its inputs, its sites and their matrices.
+        type Found<'a> = (usize, Vec<LowRankSite>, Vec<(&'a [f32], &'a [f32])>);
+        let mut found: Vec<[Found<'_>; 4]> = Vec::new();
+        found.resize_with(layout.layers.len(), Default::default);
         for (layer, site, a, b_transposed) in layout.pairs(&adapter.values) {
             let group = Group::ALL.into_iter().find(|g| g.sites().contains(&site.site));
             let group = group.expect("every site belongs to a group");
             let rank = b_transposed.len() / site.outputs;
-            let inputs = a.len() / rank;
-            let to = &mut layers[layer][group as usize];
-            to.inputs = inputs;
-            to.sites.push((
-                layout.scale(),
-                site.offset,
-                PackedMatrix::from_columns(a, inputs, rank, inputs),
-                PackedMatrix::from_rows(b_transposed, rank, site.outputs, site.outputs),
-            ));
+            let (inputs, sites, matrices) = &mut found[layer][group as usize];
+            *inputs = a.len() / rank;
+            let (offset, outputs, scale) = (site.offset, site.outputs, layout.scale());
+            sites.push(LowRankSite { rank, offset, outputs, scale });
+            matrices.push((a, b_transposed));
         }
-        Self { hash: adapter.hash(), rank: adapter.rank(), layers }
+        let shape = |(inputs, sites, _): &Found<'_>| LowRankShape::new(form, *inputs, sites);
+        let header = Header {
+            form,
+            hash: adapter.hash(),
+            base: [0; 32],
+            groups: found.iter().map(|groups| groups.each_ref().map(shape)).collect(),
+        };
+        let (layers, start, len) = place(&header);
+        let bytes = PackedBytes::new(len, |to| {
+            for (parts, found) in layers.iter().flatten().zip(found.iter().flatten()) {
+                parts.shape.pack(&found.2, &mut to[parts.bytes.clone()]);
+            }
+            adapter_file::write_header(&header, &mut to[..], start);
+        });
+        Self { header, layers, bytes }
     }
 
-    /// Identity: the hash of the adapter it was made from.
+    /// Maps a packed file.
+    ///
+    /// Errors: [`Error::File`]; [`Error::Adapter`] if it is no packed adapter of this version, was made for
+    /// another base than `base` (its [`Decoder::hash`](crate::Decoder::hash)), has not the size that its header
+    /// asks for, was damaged, or holds a number that is not finite.
+    pub fn open(path: &Path, base: [u8; 32]) -> Result<Self, Error> {
+        let bytes = adapter_file::map(path)?;
+        let header = adapter_file::read_header(&bytes)?;
+        if header.base != base {
+            return Err(Error::Adapter("it was packed for another base".into()));
+        }
+        let (layers, start, len) = place(&header);
+        adapter_file::check(&bytes, start, len)?;
+        for part in layers.iter().flatten() {
+            if !part.shape.is_finite(&bytes[part.bytes.clone()]) {
+                return Err(Error::Adapter("it holds a value that is not finite".into()));
+            }
+        }
+        Ok(Self { header, layers, bytes })
+    }
+
+    /// Writes it to a file for [`Self::open`], whole or not at all. A function of the adapter, its form and
+    /// the base.
+    pub fn save(&self, path: &Path, base: [u8; 32]) -> Result<(), Error> {
+        adapter_file::save(path, &self.bytes, base)
+    }
+
+    /// Identity: the hash of the adapter it was made from, [`Adapter::hash`].
     pub fn hash(&self) -> [u8; 32] {
-        self.hash
+        self.header.hash
+    }
+
+    /// How it is kept.
+    pub fn form(&self) -> LowRankForm {
+        self.header.form
     }
 
     /// Rows of A, the most of any site.
     pub fn rank(&self) -> usize {
-        self.rank
+        let sites = self.layers.iter().flatten().flat_map(|part| part.shape.sites());
+        sites.map(|site| site.rank).max().unwrap_or(0)
     }
 
     /// Memory it takes.
     pub fn bytes(&self) -> usize {
-        let sites = self.layers.iter().flatten().flat_map(|g| &g.sites);
-        sites.map(|(_, _, a, b)| a.bytes() + b.bytes()).sum()
+        self.bytes.len()
     }
 
     /// Whether it acts on models of this shape.
     pub(crate) fn fits(&self, config: &DecoderConfig) -> bool {
         self.layers.len() == config.num_hidden_layers
             && self.layers.iter().all(|groups| {
-                groups.iter().zip(Group::ALL).all(|(panels, group)| {
+                groups.iter().zip(Group::ALL).all(|(part, group)| {
                     let (inputs, _) = group.sites()[0].shape(config);
                     let outputs: usize = group.sites().iter().map(|s| s.shape(config).1).sum();
-                    let fits = |(_, offset, _, b): &(f32, usize, PackedMatrix, PackedMatrix)| {
-                        offset + b.columns() <= outputs
-                    };
-                    panels.sites.is_empty()
-                        || panels.inputs == inputs && panels.sites.iter().all(fits)
+                    let fits = |s: &LowRankSite| s.offset + s.outputs <= outputs;
+                    let sites = part.shape.sites();
+                    sites.is_empty() || part.shape.inputs() == inputs && sites.iter().all(fits)
                 })
             })
     }
 
-    /// Continues y [rows, stride] with weight · scale · (x · Aᵀ) · Bᵀ, x [rows, inputs].
-    pub(crate) fn adapt(
-        &self,
-        at: (usize, Group),
-        rows: usize,
-        x: &[f32],
-        y: (&mut [f32], usize),
-        weight: f32,
-        low: &mut Vec<f32>,
-    ) {
-        let panels = &self.layers[at.0][at.1 as usize];
-        for (scale, offset, a, b) in &panels.sites {
-            let rank = a.columns();
-            low.clear();
-            low.resize(rows * rank, 0.0);
-            let x = Lhs::Rows { data: x, stride: panels.inputs };
-            gemm(rows, x, a, Out { data: low, stride: rank }, Start::Zero);
-            let scale = scale * weight;
-            low.iter_mut().for_each(|u| *u *= scale);
-            let u = Lhs::Rows { data: low, stride: rank };
-            let out = Out { data: &mut y.0[*offset..], stride: y.1 };
-            gemm(rows, u, b, out, Start::Continue);
-        }
+    /// What acts on one group of one layer.
+    pub(crate) fn group(&self, layer: usize, group: Group) -> (&LowRankShape, &[u8]) {
+        let part = &self.layers[layer][group as usize];
+        (&part.shape, &self.bytes[part.bytes.clone()])
     }
+}
+
+/// Where each group's bytes are in a file with this header, where the first begins, and how long the file is.
+fn place(header: &Header) -> (Vec<[GroupPart; 4]>, usize, usize) {
+    let start = header.bytes();
+    let mut at = start;
+    let mut part = |shape: &LowRankShape| {
+        let bytes = at..at + shape.bytes();
+        at = bytes.end;
+        GroupPart { shape: shape.clone(), bytes }
+    };
+    let layers = header.groups.iter().map(|groups| groups.each_ref().map(&mut part)).collect();
+    (layers, start, at)
 }

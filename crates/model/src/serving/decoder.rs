@@ -1,12 +1,14 @@
 //! The serving decoder: one step over any mix of sequences, pieces of prompts and adapters.
 
-use super::batch::{BatchRows, BlendRows, SequenceStep};
+use super::batch::{BatchRows, SequenceStep};
+use super::input::forward_adapted;
 use super::linear::{ServingLinear, WeightForm};
 use super::{KvForm, KvPages};
 use crate::decoder::rope_tables;
 use crate::lora::Group;
 use crate::{DecoderConfig, Error, Weights};
-use openledger_tensor::{PagedRows, RopeTable, Turn, paged_attention, rms_norm, swiglu};
+use openledger_tensor::{Int8Rows, PagedRows, RopeTable, Turn, paged_attention, rms_norm, swiglu};
+use std::sync::{Mutex, PoisonError};
 
 /// A base model packed for serving.
 #[derive(Debug)]
@@ -20,6 +22,8 @@ pub struct ServingDecoder {
     layers: Vec<ServingLayer>,
     norm: Vec<f32>,
     head: ServingLinear,
+    /// Buffers of the last step, so that the next needs no fresh memory.
+    buffers: Mutex<Vec<Buffers>>,
 }
 
 #[derive(Debug)]
@@ -33,7 +37,7 @@ struct ServingLayer {
 }
 
 /// Rows on their way through the layers.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Buffers {
     stream: Vec<f32>,
     normed: Vec<f32>,
@@ -43,7 +47,8 @@ struct Buffers {
     gate_up: Vec<f32>,
     hidden: Vec<f32>,
     update: Vec<f32>,
-    low: Vec<f32>,
+    codes: Int8Rows,
+    logits: Vec<f32>,
 }
 
 impl ServingDecoder {
@@ -60,7 +65,11 @@ impl ServingDecoder {
         let architecture = config.checked_architecture();
         assert!(architecture.is_plain(heads), "only Llama's first architecture is served");
         let linear = |w: &[f32], inputs| ServingLinear::new(w, inputs, weight_form);
-        let head = linear(weights.head.as_ref().unwrap_or(&weights.embedding), h);
+        // Four bits are too few where the choice between tokens is made.
+        let head_form =
+            if weight_form == WeightForm::FourBit { WeightForm::Int8 } else { weight_form };
+        let head = weights.head.as_ref().unwrap_or(&weights.embedding);
+        let head = ServingLinear::new(head, h, head_form);
         let layers = weights.layers.into_iter().map(|w| ServingLayer {
             qkv: linear(&w.qkv, h),
             output: linear(&w.output, heads.query * heads.dim),
@@ -77,6 +86,7 @@ impl ServingDecoder {
             embedding: weights.embedding,
             norm: weights.norm,
             head,
+            buffers: Mutex::default(),
             config,
         }
     }
@@ -129,22 +139,26 @@ impl ServingDecoder {
             )));
         }
         let rows = BatchRows::new(&self.config, kv, batch)?;
-        let mut b = Buffers::default();
+        let pool = || self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut b = pool().pop().unwrap_or_default();
         let h = self.config.hidden_size;
+        b.stream.clear();
         for token in &rows.tokens {
             b.stream.extend_from_slice(&self.embedding[*token as usize * h..][..h]);
         }
         for index in 0..self.layers.len() {
             self.layer(index, &rows, kv, &mut b);
         }
-        let logits = self.logits(&b.stream);
-        let mut logits = logits.chunks_exact(self.config.vocab_size);
+        self.logits(&mut b);
+        let mut logits = b.logits.chunks_exact(self.config.vocab_size);
         let next = |step: &SequenceStep<'_>| {
             let row =
                 step.logits_wanted.then(|| logits.next().expect("a row for each that wants one"));
             row.map(<[f32]>::to_vec)
         };
-        Ok(batch.iter().map(next).collect())
+        let all = batch.iter().map(next).collect();
+        pool().push(b);
+        Ok(all)
     }
 
     /// One layer; after the last one the stream holds the wanted rows only.
@@ -158,15 +172,9 @@ impl ServingDecoder {
         b.scales.resize(n, 0.0);
         rms_norm(&b.stream, &layer.attention_norm, eps, &mut b.normed, &mut b.scales);
         b.qkv.resize(n * heads.row(), 0.0);
-        layer.qkv.forward(n, &b.normed, &mut b.qkv);
-        adapt(
-            &rows.blends,
-            (index, Group::Attention),
-            &b.normed,
-            &mut b.qkv,
-            &layer.qkv,
-            &mut b.low,
-        );
+        let at = |group| (index, group);
+        let (x, y, codes) = (&b.normed, &mut b.qkv, &mut b.codes);
+        forward_adapted(&layer.qkv, at(Group::Attention), &rows.blends, x, codes, y);
         let turned = heads.query + heads.key_value;
         self.rope.turn(&mut b.qkv, heads.row(), turned, &rows.positions, Turn::Forward);
         for s in &rows.sequences {
@@ -188,65 +196,33 @@ impl ServingDecoder {
             pick(&rows.wanted, h, &mut b.stream);
         }
         b.update.resize(kept * h, 0.0);
-        layer.output.forward(kept, &b.attended, &mut b.update);
-        adapt(
-            blends,
-            (index, Group::Output),
-            &b.attended,
-            &mut b.update,
-            &layer.output,
-            &mut b.low,
-        );
+        let (x, y, codes) = (&b.attended, &mut b.update, &mut b.codes);
+        forward_adapted(&layer.output, at(Group::Output), blends, x, codes, y);
         add(&mut b.stream, &b.update);
 
         b.normed.resize(kept * h, 0.0);
         b.scales.resize(kept, 0.0);
         rms_norm(&b.stream, &layer.feed_forward_norm, eps, &mut b.normed, &mut b.scales);
         b.gate_up.resize(kept * 2 * f, 0.0);
-        layer.gate_up.forward(kept, &b.normed, &mut b.gate_up);
-        adapt(
-            blends,
-            (index, Group::GateUp),
-            &b.normed,
-            &mut b.gate_up,
-            &layer.gate_up,
-            &mut b.low,
-        );
+        let (x, y, codes) = (&b.normed, &mut b.gate_up, &mut b.codes);
+        forward_adapted(&layer.gate_up, at(Group::GateUp), blends, x, codes, y);
         b.hidden.resize(kept * f, 0.0);
         swiglu(&b.gate_up, f, &mut b.hidden);
-        layer.down.forward(kept, &b.hidden, &mut b.update);
-        adapt(blends, (index, Group::Down), &b.hidden, &mut b.update, &layer.down, &mut b.low);
+        let (x, y, codes) = (&b.hidden, &mut b.update, &mut b.codes);
+        forward_adapted(&layer.down, at(Group::Down), blends, x, codes, y);
         add(&mut b.stream, &b.update);
     }
 
-    /// Logits [rows, vocab] of final states [rows, hidden].
-    fn logits(&self, last: &[f32]) -> Vec<f32> {
-        let rows = last.len() / self.config.hidden_size;
-        let (mut normed, mut scales) = (vec![0.0; last.len()], vec![0.0; rows]);
-        let eps = self.config.rms_norm_eps as f32;
-        rms_norm(last, &self.norm, eps, &mut normed, &mut scales);
-        let mut logits = vec![0.0; rows * self.config.vocab_size];
-        self.head.forward(rows, &normed, &mut logits);
-        logits
-    }
-}
-
-/// Continues y with the low-rank updates of x, each row's blend in its order.
-fn adapt(
-    blends: &[BlendRows<'_>],
-    at: (usize, Group),
-    x: &[f32],
-    y: &mut [f32],
-    linear: &ServingLinear,
-    low: &mut Vec<f32>,
-) {
-    for blend in blends {
-        let rows = &blend.rows;
-        let x = &x[rows.start * linear.inputs..rows.end * linear.inputs];
-        for (adapter, weight) in blend.adapters {
-            let y = &mut y[rows.start * linear.outputs..rows.end * linear.outputs];
-            adapter.adapt(at, rows.len(), x, (y, linear.outputs), *weight, low);
-        }
+    /// Logits [rows, vocab] of the final states in the stream [rows, hidden].
+    fn logits(&self, b: &mut Buffers) {
+        let (h, eps) = (self.config.hidden_size, self.config.rms_norm_eps as f32);
+        let rows = b.stream.len() / h;
+        b.normed.resize(rows * h, 0.0);
+        b.scales.resize(rows, 0.0);
+        rms_norm(&b.stream, &self.norm, eps, &mut b.normed, &mut b.scales);
+        b.logits.resize(rows * self.config.vocab_size, 0.0);
+        let output = (0, Group::Output);
+        forward_adapted(&self.head, output, &[], &b.normed, &mut b.codes, &mut b.logits);
     }
 }
 

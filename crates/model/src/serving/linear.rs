@@ -2,7 +2,11 @@
 //!
 //! **Invariant:** a row of a product depends on that row and the weights alone.
 
-use openledger_tensor::{FourBitMatrix, Lhs, Out, PackedMatrix, Start, gemm};
+use super::input::Input;
+use openledger_tensor::{
+    Ahead, Bf16Panels, FourBitMatrix, FourBitPanels, Int8Matrix, Lhs, Out, PackedMatrix, Start,
+    gemm,
+};
 
 /// How the matrices of the base are kept and multiplied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -11,55 +15,71 @@ pub enum WeightForm {
     F32,
     /// Weights rounded to bf16, else as `F32`: the same bits where the weights are bf16 values.
     Bf16,
-    /// Weights and inputs in eight bits, sums in integers.
+    /// Weights and inputs in eight bits with a scale for each 256, sums in integers.
     Int8,
-    /// Weights in four bits, in groups of 32 that share a scale.
+    /// Weights in four bits with a scale for each 32, inputs in eight bits, sums in integers. The output
+    /// matrix is kept in eight.
     FourBit,
 }
 
 /// y = x · Wᵀ.
 #[derive(Debug)]
 pub(crate) struct ServingLinear {
-    forward: PackedMatrix,
+    matrix: Matrix,
     pub(crate) inputs: usize,
     pub(crate) outputs: usize,
+}
+
+#[derive(Debug)]
+enum Matrix {
+    F32(PackedMatrix),
+    Bf16(Bf16Panels),
+    Int8(Int8Matrix),
+    FourBit(FourBitPanels),
 }
 
 impl ServingLinear {
     /// From W [outputs, inputs].
     pub(crate) fn new(weight: &[f32], inputs: usize, form: WeightForm) -> Self {
         let outputs = weight.len() / inputs;
-        let kept: Vec<f32> = match form {
-            WeightForm::F32 => weight.to_vec(),
-            WeightForm::Bf16 => {
-                weight.iter().map(|x| crate::from_bf16(crate::to_bf16(*x))).collect()
+        let matrix = match form {
+            WeightForm::F32 => {
+                Matrix::F32(PackedMatrix::from_columns(weight, inputs, outputs, inputs))
             }
-            WeightForm::Int8 => weight.chunks_exact(inputs).flat_map(eight_bits).collect(),
+            WeightForm::Bf16 => Matrix::Bf16(Bf16Panels::from_columns(weight, inputs, outputs)),
+            WeightForm::Int8 => Matrix::Int8(Int8Matrix::quantise(weight, inputs, outputs)),
             WeightForm::FourBit => {
-                let mut kept = Vec::new();
-                FourBitMatrix::quantise(weight, outputs, inputs).dequantise(&mut kept);
-                kept
+                Matrix::FourBit((&FourBitMatrix::quantise(weight, outputs, inputs)).into())
             }
         };
-        let forward = PackedMatrix::from_columns(&kept, inputs, outputs, inputs);
-        Self { forward, inputs, outputs }
+        Self { matrix, inputs, outputs }
     }
 
-    /// y [rows, outputs] = x [rows, inputs] · Wᵀ.
-    pub(crate) fn forward(&self, rows: usize, x: &[f32], y: &mut [f32]) {
-        let lhs = Lhs::Rows { data: x, stride: self.inputs };
-        gemm(rows, lhs, &self.forward, Out { data: y, stride: self.outputs }, Start::Zero);
+    /// Whether products take their inputs in eight bits.
+    pub(crate) fn wants_codes(&self) -> bool {
+        matches!(self.matrix, Matrix::Int8(_) | Matrix::FourBit(_))
+    }
+
+    /// y [rows, outputs] = x [rows, inputs] · Wᵀ. While it runs, what is `ahead` is brought nearer.
+    pub(crate) fn forward(&self, input: &Input<'_>, y: &mut [f32], ahead: &Ahead<'_>) {
+        let (rows, stride) = (input.rows(self.inputs), self.inputs);
+        let out = Out { data: y, stride: self.outputs };
+        let lhs = Lhs::Rows { data: input.x(), stride };
+        match &self.matrix {
+            Matrix::F32(matrix) => gemm(rows, lhs, matrix, out, Start::Zero),
+            Matrix::Bf16(matrix) => matrix.multiply(rows, lhs, out, ahead),
+            Matrix::Int8(matrix) => matrix.multiply(input.codes(), out, ahead),
+            Matrix::FourBit(matrix) => matrix.multiply(input.codes(), out, ahead),
+        }
     }
 
     /// Memory it takes.
     pub(crate) fn bytes(&self) -> usize {
-        self.forward.bytes()
+        match &self.matrix {
+            Matrix::F32(matrix) => matrix.bytes(),
+            Matrix::Bf16(matrix) => matrix.bytes(),
+            Matrix::Int8(matrix) => matrix.bytes(),
+            Matrix::FourBit(matrix) => matrix.bytes(),
+        }
     }
-}
-
-/// A row of weights as codes −127..=127 of one scale stand for it.
-fn eight_bits(row: &[f32]) -> Vec<f32> {
-    let scale = row.iter().fold(0.0f32, |a, b| a.max(b.abs())) / 127.0;
-    let kept = |x: &f32| if scale > 0.0 { (x / scale).round_ties_even() * scale } else { 0.0 };
-    row.iter().map(kept).collect()
 }

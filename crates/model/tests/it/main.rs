@@ -3,6 +3,7 @@
 
 mod bits;
 mod candle;
+mod families;
 mod files;
 mod nano;
 mod peft;

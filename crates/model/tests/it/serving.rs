@@ -2,7 +2,8 @@
 
 use crate::tiny;
 use openledger_model::serving::{
-    KvForm, KvPages, PAGE_TOKENS, PageId, SequenceStep, ServingAdapter, ServingDecoder, WeightForm,
+    KvForm, KvPages, LowRankForm, PAGE_TOKENS, PageId, SequenceStep, ServingAdapter,
+    ServingDecoder, WeightForm,
 };
 use openledger_model::{Adapter, Site};
 use openledger_tensor::{Random, with_threads};
@@ -25,6 +26,11 @@ fn adapters() -> [Adapter; 3] {
         tiny::adapter(8, &[Site::Query, Site::Down], 2),
         tiny::adapter(17, &[Site::Key, Site::Value, Site::Up], 3),
     ]
+}
+
+/// The adapters packed, in bf16 or in eight bits.
+fn packed(form: LowRankForm) -> Vec<Arc<ServingAdapter>> {
+    adapters().iter().map(|a| Arc::new(ServingAdapter::pack(a, form))).collect()
 }
 
 /// The base alone, single adapters, blends.
@@ -110,10 +116,14 @@ proptest! {
     #[test]
     fn random_mixes_in_random_pieces_equal_one_at_a_time(
         lengths in prop::collection::vec(1usize..50, 1..6), seed in any::<u64>(),
-        form in 0usize..4, kv_form in 0usize..3, threads in 1usize..4
+        form in 0usize..4, kv_form in 0usize..3, threads in 1usize..4, eight in any::<bool>()
     ) {
         let base = decoder(FORMS[form], KV_FORMS[kv_form]);
-        let packed = adapters().map(|a| Arc::new(ServingAdapter::new(&a)));
+        let mut packed = packed(if eight { LowRankForm::Int8 } else { LowRankForm::Bf16 });
+        if seed & 1 == 1 {
+            // A batch with adapters of both forms.
+            packed[1] = Arc::new(ServingAdapter::pack(&adapters()[1], LowRankForm::Int8));
+        }
         let mut random = Random::new(seed, 1);
         let texts: Vec<_> = lengths.iter().map(|n| tiny::tokens(*n, seed ^ *n as u64)).collect();
         let blends: Vec<_> = texts.iter().map(|_| blend(random.below(6), &packed)).collect();
@@ -189,26 +199,27 @@ fn sequences_with_the_same_beginning_share_its_pages() {
 #[test]
 fn the_forms_differ_by_their_rounding_and_not_by_more() {
     let text = tiny::tokens(60, 4);
-    let packed = adapters().map(|a| Arc::new(ServingAdapter::new(&a)));
-    let logits = |weights, kv| {
-        let all = alone(&decoder(weights, kv), &text, &blend(1, &packed));
+    let logits = |weights, kv, form| {
+        let all = alone(&decoder(weights, kv), &text, &blend(1, &packed(form)));
         all.concat().into_iter().map(f32::from_bits).collect::<Vec<f32>>()
     };
-    let exact = logits(WeightForm::F32, KvForm::F32);
+    let exact = logits(WeightForm::F32, KvForm::F32, LowRankForm::Bf16);
     let size = (exact.iter().map(|x| f64::from(x * x)).sum::<f64>() / exact.len() as f64).sqrt();
     let error = |other: &[f32]| {
         let squares = other.iter().zip(&exact).map(|(a, b)| f64::from((a - b) * (a - b)));
         (squares.sum::<f64>() / exact.len() as f64).sqrt() / size
     };
-    for (weights, kv, most) in [
-        (WeightForm::F32, KvForm::Bf16, 0.01),
-        (WeightForm::F32, KvForm::Int8, 0.03),
-        (WeightForm::Bf16, KvForm::F32, 0.02),
-        (WeightForm::Int8, KvForm::F32, 0.06),
-        (WeightForm::FourBit, KvForm::F32, 0.5),
+    for (weights, kv, adapter, most) in [
+        (WeightForm::F32, KvForm::Bf16, LowRankForm::Bf16, 0.01),
+        (WeightForm::F32, KvForm::Int8, LowRankForm::Bf16, 0.03),
+        (WeightForm::Bf16, KvForm::F32, LowRankForm::Bf16, 0.02),
+        (WeightForm::F32, KvForm::F32, LowRankForm::Int8, 0.06),
+        (WeightForm::Int8, KvForm::F32, LowRankForm::Bf16, 0.06),
+        (WeightForm::Int8, KvForm::Int8, LowRankForm::Int8, 0.1),
+        (WeightForm::FourBit, KvForm::F32, LowRankForm::Bf16, 0.5),
     ] {
-        let error = error(&logits(weights, kv));
-        assert!(error > 0.0 && error < most, "{weights:?} {kv:?}: {error}");
+        let error = error(&logits(weights, kv, adapter));
+        assert!(error > 0.0 && error < most, "{weights:?} {kv:?} {adapter:?}: {error}");
     }
 }
 
@@ -266,4 +277,48 @@ fn steps_that_do_not_fit_are_refused_and_write_nothing() {
     let expected = base.step(&mut untouched, &[next]).expect("fits").remove(0).expect("wanted");
     assert_eq!(bits(&after), bits(&expected));
     assert!(base.step(&mut kv, &[]).expect("nothing to do").is_empty());
+}
+
+#[test]
+fn a_packed_file_comes_back_as_it_was_and_a_changed_one_is_refused() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("adapter.packed");
+    let base = decoder(WeightForm::F32, KvForm::F32);
+    let text = tiny::tokens(20, 6);
+    for form in [LowRankForm::Bf16, LowRankForm::Int8] {
+        for adapter in &adapters() {
+            let made = Arc::new(ServingAdapter::pack(adapter, form));
+            made.save(&path, [7; 32]).expect("writes");
+            let opened = Arc::new(ServingAdapter::open(&path, [7; 32]).expect("opens"));
+            assert_eq!(
+                (opened.hash(), opened.form(), opened.rank()),
+                (adapter.hash(), form, adapter.rank())
+            );
+            assert_eq!(opened.bytes(), made.bytes());
+            let logits = |a: &Arc<ServingAdapter>| alone(&base, &text, &vec![(a.clone(), 1.0)]);
+            assert_eq!(logits(&opened), logits(&made));
+            assert!(ServingAdapter::open(&path, [8; 32]).is_err(), "another base");
+        }
+    }
+    let good = std::fs::read(&path).expect("was written");
+    let mut random = Random::new(3, 3);
+    for cut in [0, 1, 100, 160, good.len() - 1] {
+        std::fs::write(&path, &good[..cut]).expect("writes");
+        assert!(ServingAdapter::open(&path, [7; 32]).is_err(), "{cut} bytes");
+    }
+    let mut longer = good.clone();
+    longer.push(0);
+    std::fs::write(&path, &longer).expect("writes");
+    assert!(ServingAdapter::open(&path, [7; 32]).is_err());
+    for _ in 0..300 {
+        // The hashes of the adapter and of the base are whatever they are; every other byte is checked.
+        let at = match random.below(2) {
+            0 => random.below(20),
+            _ => 84 + random.below(good.len() - 84),
+        };
+        let mut bad = good.clone();
+        bad[at] ^= 1 << random.below(8);
+        std::fs::write(&path, &bad).expect("writes");
+        assert!(ServingAdapter::open(&path, [7; 32]).is_err(), "byte {at}");
+    }
 }

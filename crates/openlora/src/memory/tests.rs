@@ -67,7 +67,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 
 impl World {
     fn new(budget: usize) -> Self {
-        let memory = Memory::new(budget, true);
+        let memory = Memory::new(budget);
         Self { memory, written: BTreeMap::new(), sequences: Vec::new(), budget }
     }
 
@@ -206,7 +206,7 @@ fn computed(memory: &mut Memory, blend: &Blend, tokens: &[u32]) -> (BlockTable, 
 
 #[test]
 fn a_prompt_that_was_read_before_is_read_again_from_its_pages() {
-    let mut memory = Memory::new(16, true);
+    let mut memory = Memory::new(16);
     let tokens: Vec<u32> = (0..40).collect();
     let (table, _) = computed(&mut memory, &base(), &tokens);
     let pages = table.pages().to_vec();
@@ -218,7 +218,7 @@ fn a_prompt_that_was_read_before_is_read_again_from_its_pages() {
 
 #[test]
 fn another_blend_never_reads_the_pages_of_the_base() {
-    let mut memory = Memory::new(16, true);
+    let mut memory = Memory::new(16);
     let tokens: Vec<u32> = (0..40).collect();
     let (_base, _) = computed(&mut memory, &base(), &tokens);
     for adapter in [0, 1].map(AdapterId) {
@@ -239,7 +239,7 @@ fn another_blend_never_reads_the_pages_of_the_base() {
 
 #[test]
 fn two_sequences_that_read_the_same_at_once_end_up_with_the_same_pages() {
-    let mut memory = Memory::new(16, true);
+    let mut memory = Memory::new(16);
     let tokens: Vec<u32> = (0..33).collect();
     let (mut first, _) = memory.begin(&base(), &tokens);
     let (mut second, cached) = memory.begin(&base(), &tokens);
@@ -257,7 +257,7 @@ fn two_sequences_that_read_the_same_at_once_end_up_with_the_same_pages() {
 
 #[test]
 fn an_adapter_that_is_dear_to_load_outlasts_one_that_is_cheap() {
-    let mut memory = Memory::new(4, true);
+    let mut memory = Memory::new(4);
     for (id, micros) in [(0, 100_000), (1, 0)] {
         assert!(
             memory.begin_load(AdapterId(id), 2) && memory.finish_load(AdapterId(id), 2, micros)
@@ -271,7 +271,7 @@ fn an_adapter_that_is_dear_to_load_outlasts_one_that_is_cheap() {
 
 #[test]
 fn keys_and_values_take_the_room_of_idle_adapters_but_not_of_pinned_ones() {
-    let mut memory = Memory::new(4, true);
+    let mut memory = Memory::new(4);
     for id in [0, 1].map(AdapterId) {
         assert!(memory.begin_load(id, 2) && memory.finish_load(id, 2, 0));
     }

@@ -64,8 +64,8 @@ fn true_pages(id: AdapterId) -> usize {
 
 impl World {
     fn new(budget: usize, batch_max: usize, step_tokens_max: usize, load_steps: usize) -> Self {
-        let limits = Limits { batch_max, step_tokens_max, loads_max: 2 };
-        let mut scheduler = Scheduler::new(limits, Memory::new(budget, true));
+        let limits = Limits { batch_max, step_tokens_max, loads_max: 2, longest: 1 };
+        let mut scheduler = Scheduler::new(limits, Memory::new(budget));
         (0..ADAPTERS).for_each(|id| scheduler.set_adapter_pages(AdapterId(id), 2));
         Self {
             scheduler,
@@ -109,7 +109,8 @@ impl World {
         }
         let plan = self.scheduler.plan();
         self.check(&plan);
-        plan.evicted.iter().for_each(|id| assert!(self.in_memory.remove(id), "evicted twice"));
+        let evicted = self.scheduler.memory_mut().take_evicted();
+        evicted.iter().for_each(|id| assert!(self.in_memory.remove(id), "evicted twice"));
         self.loads.extend(plan.loads.iter().map(|id| (self.step + self.load_steps, *id)));
         (self.run(&plan), failed)
     }
@@ -134,7 +135,7 @@ impl World {
             .map(|(_, _, _, sequence)| {
                 let adapter = |(id, weight): &(AdapterId, u32)| {
                     assert!(self.in_memory.contains(id), "{id:?} is not in memory");
-                    (Arc::new(FakeAdapter(u64::from(id.0))), f32::from_bits(*weight))
+                    (Arc::new(FakeAdapter::new(u64::from(id.0))), f32::from_bits(*weight))
                 };
                 sequence.blend.iter().map(adapter).collect()
             })
@@ -143,13 +144,12 @@ impl World {
             .iter()
             .zip(&plan.rows)
             .zip(&adapters)
-            .map(|(((tokens, before, pages, sequence), row), adapters)| Step {
+            .map(|(((tokens, before, pages, _), row), adapters)| Step {
                 tokens,
                 before: *before,
                 pages,
                 adapters,
                 logits_wanted: row.logits_wanted,
-                longest: sequence.longest,
             })
             .collect();
         let logits = self.model.step(&batch).expect("every page holds what it should");

@@ -1,0 +1,93 @@
+//! What everybody serves: a base, adapters in PEFT folders, prompts.
+
+use std::path::{Path, PathBuf};
+
+use eyre::{Result, WrapErr};
+use openledger_model::{Adapter, DecoderConfig, LoraLayout, Site, Weights};
+use openledger_tensor::Random;
+use serde::{Deserialize, Serialize};
+
+use crate::Form;
+
+/// Adapters that peers get as folders; ours alone makes more of them.
+pub(crate) const FOLDERS: usize = 32;
+/// Tokens of a prompt.
+pub(crate) const PROMPT: usize = 64;
+const RANK: usize = 8;
+const ALPHA: f32 = 16.0;
+
+/// Which batches are measured, with how many distinct adapters, for how long.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Plan {
+    pub(crate) forms: Vec<Form>,
+    pub(crate) batches: Vec<usize>,
+    /// Distinct adapters, beside none.
+    pub(crate) distinct: Vec<usize>,
+    /// Tokens of one answer: so many steps, then other adapters of the pool come.
+    pub(crate) answer: usize,
+    /// Answers on the clock, for each batch and number of adapters.
+    pub(crate) answers: usize,
+}
+
+impl Plan {
+    pub(crate) fn new(quick: bool) -> Self {
+        if quick {
+            let (batches, distinct) = (vec![32, 64], vec![1, 32, 1024]);
+            return Self {
+                forms: vec![Form::Bf16, Form::Int8],
+                batches,
+                distinct,
+                answer: 16,
+                answers: 4,
+            };
+        }
+        Self {
+            forms: Form::ALL.to_vec(),
+            batches: vec![1, 8, 32, 64],
+            distinct: vec![1, 4, 8, 16, 32, 1024, 10_000],
+            answer: 16,
+            answers: 16,
+        }
+    }
+}
+
+/// The 32.0 million parameter Llama: d = 512, 8 layers, 8 query and 4 key-value heads, feed-forward 1,408,
+/// vocabulary 8,192.
+pub(crate) fn config() -> DecoderConfig {
+    DecoderConfig {
+        tie_word_embeddings: false,
+        ..DecoderConfig::llama(512, 8, (8, 4), 1408, 8192, 512)
+    }
+}
+
+/// Adapter `number`, of rank 8 on all linear layers, with a B that is not zero.
+pub(crate) fn adapter(number: usize) -> Result<Adapter> {
+    let layout = LoraLayout::new(&config(), RANK, ALPHA, &Site::ALL);
+    let mut random = Random::new(9, number as u64);
+    let values: Vec<f32> = (0..layout.len()).map(|_| random.normal() * 0.02).collect();
+    Ok(Adapter::new(layout, &values)?)
+}
+
+pub(crate) fn prompt(number: usize) -> Vec<u32> {
+    let mut random = Random::new(7, number as u64);
+    (0..PROMPT).map(|_| random.below(config().vocab_size) as u32).collect()
+}
+
+pub(crate) fn base_folder(folder: &Path) -> PathBuf {
+    folder.join("base")
+}
+
+pub(crate) fn adapter_folder(folder: &Path, number: usize) -> PathBuf {
+    folder.join(format!("adapter-{number}"))
+}
+
+/// Writes the base, the adapters' folders and the prompts.
+pub(crate) fn prepare(folder: &Path) -> Result<()> {
+    let config = config();
+    Weights::random(&config, 1).save(&config, &base_folder(folder))?;
+    for number in 0..FOLDERS {
+        adapter(number)?.save(&adapter_folder(folder, number), "base")?;
+    }
+    let prompts: Vec<Vec<u32>> = (0..64).map(prompt).collect();
+    std::fs::write(folder.join("prompts.json"), serde_json::to_vec(&prompts)?).wrap_err("prompts")
+}

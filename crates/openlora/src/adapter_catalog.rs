@@ -1,0 +1,413 @@
+//! All adapters that can be named, whether in memory or not.
+//!
+//! A registered adapter is a name, a place and a size: about a hundred and fifty bytes, so a hundred
+//! thousand of them are nothing. What is read of it before the first request is the length of one file.
+//!
+//! Adapters come from folders, which are read again after an eviction, or from memory. The latter have no
+//! other place to come back from, so the adapter itself is kept here, outside the engine's memory budget,
+//! until it is unregistered.
+//!
+//! **Invariant:** a name stands for one content: a folder whose content changed while it was registered is
+//! refused, because cached prefixes of the old content may be in use.
+//! **Invariant:** a broken adapter is not read again before its back-off has passed.
+
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use openledger_model::Adapter;
+
+use crate::{AdapterHash, AdapterId, AdapterRef, Error};
+
+/// Longest name of an adapter, in bytes.
+pub const ADAPTER_NAME_BYTES_MAX: usize = 256;
+
+/// How long a broken adapter is left alone at first. Doubled with each failure.
+const BACK_OFF_MIN: Duration = Duration::from_secs(1);
+/// How long at most.
+const BACK_OFF_MAX: Duration = Duration::from_secs(300);
+
+/// Where an adapter is read from.
+#[derive(Debug, Clone)]
+pub enum AdapterSource {
+    /// It is here.
+    Memory(Arc<Adapter>),
+    /// A PEFT folder.
+    Folder(PathBuf),
+}
+
+/// What is known of a registered adapter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdapterInfo {
+    /// The name it was registered under; its hash where it has no other.
+    pub name: String,
+    /// Its content, once it was read.
+    pub hash: Option<AdapterHash>,
+    /// Folder it is read from.
+    pub folder: Option<PathBuf>,
+    /// Memory it takes now; `None` while it is not in memory.
+    pub resident_bytes: Option<usize>,
+    /// Why it could not be read the last time.
+    pub broken: Option<String>,
+}
+
+#[derive(Debug)]
+enum Name {
+    /// Named by its content, as folders of hashes are.
+    Hash,
+    Text(Arc<str>),
+}
+
+#[derive(Debug)]
+enum Place {
+    Memory(Arc<Adapter>),
+    /// A subfolder, with the adapter's name, of a folder that was scanned.
+    Scanned(u32),
+    Folder(Box<Path>),
+}
+
+#[derive(Debug)]
+struct Broken {
+    why: String,
+    until: Duration,
+    failures: u32,
+}
+
+#[derive(Debug)]
+struct Entry {
+    name: Name,
+    hash: Option<AdapterHash>,
+    place: Place,
+    file_bytes: u64,
+    resident_bytes: usize,
+    broken: Option<Box<Broken>>,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct AdapterCatalog {
+    /// By number. Numbers of unregistered adapters stay empty.
+    entries: Vec<Option<Box<Entry>>>,
+    by_hash: HashMap<AdapterHash, AdapterId>,
+    by_name: HashMap<Arc<str>, AdapterId>,
+    scanned: Vec<PathBuf>,
+}
+
+impl AdapterCatalog {
+    /// Adapters that can be named.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.iter().flatten().count()
+    }
+
+    /// Registers an adapter that is in memory. Twice is once.
+    pub(crate) fn register(&mut self, adapter: Arc<Adapter>) -> AdapterId {
+        let hash = AdapterHash(adapter.hash());
+        if let Some(id) = self.by_hash.get(&hash).copied() {
+            // Scoring reads it from memory from now on.
+            self.entry_mut(id).place = Place::Memory(adapter);
+            return id;
+        }
+        let file_bytes = adapter.bytes() as u64;
+        let id = self.push(Name::Hash, Some(hash), Place::Memory(adapter), file_bytes);
+        self.by_hash.insert(hash, id);
+        id
+    }
+
+    /// Registers one PEFT folder under a name. Errors: [`Error::NameTaken`], [`Error::Invalid`] if the
+    /// folder holds no adapter.
+    pub(crate) fn register_folder(&mut self, name: &str, path: &Path) -> Result<AdapterId, Error> {
+        if name.is_empty() || name.len() > ADAPTER_NAME_BYTES_MAX {
+            let why = format!("a name has 1 to {ADAPTER_NAME_BYTES_MAX} bytes");
+            return Err(Error::Invalid { field: "lora_name", why });
+        }
+        let file = path.join(WEIGHT_FILE_OF_ADAPTER);
+        let file_bytes = fs::metadata(&file).map_err(|error| Error::Invalid {
+            field: "lora_path",
+            why: format!("{} cannot be read: {error}", file.display()),
+        })?;
+        self.add(name, Place::Folder(path.into()), file_bytes.len())
+            .ok_or_else(|| Error::NameTaken(name.to_owned()))
+    }
+
+    /// Registers every subfolder of `folder` that holds an adapter, under its name. Returns how many are
+    /// new. Names that are taken, or are no text, are passed over.
+    pub(crate) fn scan(&mut self, folder: &Path) -> std::io::Result<usize> {
+        let number = u32::try_from(self.scanned.len()).expect("fewer folders than that");
+        self.scanned.push(folder.to_owned());
+        let mut new = 0;
+        for subfolder in fs::read_dir(folder)? {
+            let subfolder = subfolder?;
+            let Ok(file) = fs::metadata(subfolder.path().join(WEIGHT_FILE_OF_ADAPTER)) else {
+                continue;
+            };
+            let name = subfolder.file_name();
+            let Some(name) = name.to_str().filter(|name| name.len() <= ADAPTER_NAME_BYTES_MAX)
+            else {
+                continue;
+            };
+            new += usize::from(self.add(name, Place::Scanned(number), file.len()).is_some());
+        }
+        Ok(new)
+    }
+
+    /// Forgets an adapter. Errors: [`Error::UnknownAdapter`].
+    pub(crate) fn unregister(&mut self, adapter: &AdapterRef) -> Result<AdapterId, Error> {
+        let id = self.find(adapter)?;
+        let entry = self.entries[id.0 as usize].take().expect("names lead to adapters");
+        if let Some(hash) = entry.hash
+            && self.by_hash.get(&hash) == Some(&id)
+        {
+            self.by_hash.remove(&hash);
+        }
+        if let Name::Text(name) = &entry.name {
+            self.by_name.remove(name);
+        }
+        Ok(id)
+    }
+
+    /// Errors: [`Error::UnknownAdapter`].
+    pub(crate) fn find(&self, adapter: &AdapterRef) -> Result<AdapterId, Error> {
+        let found = match adapter {
+            AdapterRef::Hash(hash) => self.by_hash.get(hash),
+            AdapterRef::Name(name) => match AdapterHash::parse(name) {
+                Some(hash) => self.by_hash.get(&hash).or_else(|| self.by_name.get(name)),
+                None => self.by_name.get(name),
+            },
+        };
+        found.copied().ok_or_else(|| Error::UnknownAdapter(adapter.clone()))
+    }
+
+    /// Where an adapter is read from, and how large its file is.
+    pub(crate) fn source(&self, id: AdapterId) -> Option<(AdapterSource, u64)> {
+        let entry = self.entry(id)?;
+        let source = match &entry.place {
+            Place::Memory(adapter) => AdapterSource::Memory(Arc::clone(adapter)),
+            Place::Folder(path) => AdapterSource::Folder(path.to_path_buf()),
+            Place::Scanned(number) => {
+                AdapterSource::Folder(self.scanned[*number as usize].join(entry.name()))
+            }
+        };
+        Some((source, entry.file_bytes))
+    }
+
+    /// Notes what was read. Errors: why it is not the adapter that was registered.
+    pub(crate) fn arrived(
+        &mut self,
+        id: AdapterId,
+        hash: AdapterHash,
+        bytes: usize,
+    ) -> Result<(), String> {
+        let Some(entry) = self.entries[id.0 as usize].as_deref_mut() else {
+            return Err("it was unregistered while it was read".to_owned());
+        };
+        if let Some(known) = entry.hash.filter(|known| *known != hash) {
+            return Err(format!("its content is {hash}, it was registered as {known}"));
+        }
+        (entry.hash, entry.resident_bytes, entry.broken) = (Some(hash), bytes, None);
+        self.by_hash.entry(hash).or_insert(id);
+        Ok(())
+    }
+
+    /// Notes that an adapter is no longer in memory.
+    pub(crate) fn gone(&mut self, id: AdapterId) {
+        if let Some(entry) = self.entries[id.0 as usize].as_deref_mut() {
+            entry.resident_bytes = 0;
+        }
+    }
+
+    /// Notes that an adapter could not be read. Returns what its requests are told.
+    pub(crate) fn failed(&mut self, id: AdapterId, why: String, now: Duration) -> Error {
+        let Some(entry) = self.entries[id.0 as usize].as_deref_mut() else {
+            let adapter = "unregistered".to_owned();
+            return Error::BrokenAdapter { adapter, why, retry_after_ms: 0 };
+        };
+        let failures = entry.broken.as_ref().map_or(0, |broken| broken.failures);
+        let back_off = BACK_OFF_MIN.saturating_mul(1 << failures.min(16)).min(BACK_OFF_MAX);
+        let broken = Broken { why, until: now + back_off, failures: failures + 1 };
+        entry.broken = Some(Box::new(broken));
+        self.check(id, now).expect_err("the back-off has just begun")
+    }
+
+    /// Errors: [`Error::BrokenAdapter`] while the back-off of a broken adapter lasts.
+    pub(crate) fn check(&self, id: AdapterId, now: Duration) -> Result<(), Error> {
+        let Some(entry) = self.entry(id) else { return Ok(()) };
+        match &entry.broken {
+            Some(broken) if now < broken.until => Err(Error::BrokenAdapter {
+                adapter: entry.name(),
+                why: broken.why.clone(),
+                retry_after_ms: (broken.until - now).as_millis() as u64,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// What is known of one adapter.
+    pub(crate) fn info(&self, id: AdapterId) -> Option<AdapterInfo> {
+        let entry = self.entry(id)?;
+        let folder = match self.source(id)?.0 {
+            AdapterSource::Memory(_) => None,
+            AdapterSource::Folder(path) => Some(path),
+        };
+        Some(AdapterInfo {
+            name: entry.name(),
+            hash: entry.hash,
+            folder,
+            resident_bytes: (entry.resident_bytes > 0).then_some(entry.resident_bytes),
+            broken: entry.broken.as_ref().map(|broken| broken.why.clone()),
+        })
+    }
+
+    /// Registered adapters in the order of their registration: at most `limit` after the first `skip`.
+    pub(crate) fn list(&self, skip: usize, limit: usize) -> Vec<AdapterInfo> {
+        let ids = (0u32..).zip(&self.entries).filter(|(_, entry)| entry.is_some());
+        ids.skip(skip).take(limit).filter_map(|(id, _)| self.info(AdapterId(id))).collect()
+    }
+
+    fn add(&mut self, name: &str, place: Place, file_bytes: u64) -> Option<AdapterId> {
+        match AdapterHash::parse(name).filter(|hash| hex(*hash) == name) {
+            Some(hash) => {
+                if self.by_hash.contains_key(&hash) {
+                    return None;
+                }
+                let id = self.push(Name::Hash, Some(hash), place, file_bytes);
+                self.by_hash.insert(hash, id);
+                Some(id)
+            }
+            None => {
+                if self.by_name.contains_key(name) {
+                    return None;
+                }
+                let name: Arc<str> = name.into();
+                let id = self.push(Name::Text(Arc::clone(&name)), None, place, file_bytes);
+                self.by_name.insert(name, id);
+                Some(id)
+            }
+        }
+    }
+
+    fn push(
+        &mut self,
+        name: Name,
+        hash: Option<AdapterHash>,
+        place: Place,
+        file_bytes: u64,
+    ) -> AdapterId {
+        let id = AdapterId(u32::try_from(self.entries.len()).expect("fewer adapters than that"));
+        let entry = Entry { name, hash, place, file_bytes, resident_bytes: 0, broken: None };
+        self.entries.push(Some(Box::new(entry)));
+        id
+    }
+
+    fn entry(&self, id: AdapterId) -> Option<&Entry> {
+        self.entries.get(id.0 as usize)?.as_deref()
+    }
+
+    fn entry_mut(&mut self, id: AdapterId) -> &mut Entry {
+        self.entries[id.0 as usize].as_deref_mut().expect("names lead to adapters")
+    }
+}
+
+impl Entry {
+    fn name(&self) -> String {
+        match (&self.name, self.hash) {
+            (Name::Text(name), _) => name.to_string(),
+            (Name::Hash, hash) => hex(hash.expect("what is named by its hash has one")),
+        }
+    }
+}
+
+/// The file that holds an adapter's numbers.
+const WEIGHT_FILE_OF_ADAPTER: &str = "adapter_model.safetensors";
+
+fn hex(hash: AdapterHash) -> String {
+    hash.to_string().split_off(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder_with(root: &Path, name: &str) {
+        let folder = root.join(name);
+        fs::create_dir(&folder).expect("writable");
+        fs::write(folder.join(WEIGHT_FILE_OF_ADAPTER), [0; 10]).expect("writable");
+    }
+
+    fn named(name: &str) -> AdapterRef {
+        AdapterRef::Name(name.into())
+    }
+
+    #[test]
+    fn a_scan_registers_names_and_reads_nothing_else() {
+        let root = tempfile::tempdir().expect("writable");
+        let hash = AdapterHash([0xab; 32]);
+        folder_with(root.path(), "poet");
+        folder_with(root.path(), &hex(hash));
+        fs::create_dir(root.path().join("empty")).expect("writable");
+        let mut catalog = AdapterCatalog::default();
+        assert_eq!(catalog.scan(root.path()).expect("readable"), 2);
+        assert_eq!(catalog.scan(root.path()).expect("readable"), 0);
+        let poet = catalog.find(&named("poet")).expect("registered");
+        let (AdapterSource::Folder(path), bytes) = catalog.source(poet).expect("there") else {
+            panic!("it is in a folder")
+        };
+        assert_eq!((path, bytes), (root.path().join("poet"), 10));
+        assert!(catalog.find(&AdapterRef::Hash(hash)).is_ok());
+        assert!(catalog.find(&named("empty")).is_err());
+        assert_eq!(catalog.len(), 2);
+    }
+
+    #[test]
+    fn what_was_read_can_be_named_by_its_hash_and_must_stay_the_same() {
+        let root = tempfile::tempdir().expect("writable");
+        folder_with(root.path(), "poet");
+        let mut catalog = AdapterCatalog::default();
+        let id = catalog.register_folder("poet", &root.path().join("poet")).expect("new");
+        assert_eq!(catalog.arrived(id, AdapterHash([1; 32]), 5), Ok(()));
+        assert_eq!(catalog.find(&AdapterRef::Hash(AdapterHash([1; 32]))), Ok(id));
+        assert!(
+            catalog.arrived(id, AdapterHash([2; 32]), 5).is_err_and(|why| why.contains("content"))
+        );
+        assert_eq!(catalog.unregister(&named("poet")), Ok(id));
+        assert!(catalog.find(&AdapterRef::Hash(AdapterHash([1; 32]))).is_err());
+        assert!(catalog.source(id).is_none());
+    }
+
+    #[test]
+    fn a_broken_adapter_is_left_alone_for_longer_each_time() {
+        let root = tempfile::tempdir().expect("writable");
+        folder_with(root.path(), "poet");
+        let mut catalog = AdapterCatalog::default();
+        let id = catalog.register_folder("poet", &root.path().join("poet")).expect("new");
+        let (mut now, mut waits) = (Duration::ZERO, Vec::new());
+        for _ in 0..12 {
+            let Error::BrokenAdapter { retry_after_ms, .. } = catalog.failed(id, "bad".into(), now)
+            else {
+                panic!("broken")
+            };
+            assert!(catalog.check(id, now).is_err());
+            now += Duration::from_millis(retry_after_ms);
+            assert_eq!(catalog.check(id, now), Ok(()));
+            waits.push(retry_after_ms / 1000);
+        }
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
+        assert_eq!(catalog.arrived(id, AdapterHash([1; 32]), 5), Ok(()));
+        assert_eq!(catalog.info(id).and_then(|info| info.broken), None);
+    }
+
+    #[test]
+    fn a_name_is_taken_once() {
+        let root = tempfile::tempdir().expect("writable");
+        folder_with(root.path(), "poet");
+        let mut catalog = AdapterCatalog::default();
+        let folder = root.path().join("poet");
+        assert!(catalog.register_folder("poet", &folder).is_ok());
+        assert_eq!(catalog.register_folder("poet", &folder), Err(Error::NameTaken("poet".into())));
+        let nowhere = catalog.register_folder("x", Path::new("nowhere"));
+        assert!(nowhere.is_err_and(|error| error.to_string().starts_with("lora_path")));
+    }
+}

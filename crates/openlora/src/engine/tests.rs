@@ -1,0 +1,439 @@
+//! Whole engines: threads, loads, clients that come and go.
+
+use std::{
+    fs,
+    path::Path,
+    sync::atomic::{AtomicI64, AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use openledger_model::{
+    Adapter, DecoderConfig, KvCache, LoraLayout, Site, Slice, Weights,
+    serving::{KvForm, WeightForm},
+};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::*;
+use crate::{
+    AdapterHash, AdapterRef, AdapterSource, Event, FinishReason, GenerateRequest, LoadedAdapter,
+    Sampler, Sampling,
+    fake_model::{FakeAdapter, FakeModel, answer},
+};
+
+/// Adapters whose number ends so are broken.
+const BROKEN: u64 = 7;
+
+/// Reads the number in a folder's name.
+#[derive(Default)]
+struct FakeLoader {
+    loads: Arc<AtomicUsize>,
+    live: Arc<AtomicI64>,
+    /// Loads wait for this, where it is set.
+    gate: Option<Arc<Mutex<()>>>,
+}
+
+impl AdapterLoader for FakeLoader {
+    type Adapter = FakeAdapter;
+
+    fn bytes_expected(&self, _file_bytes: u64) -> usize {
+        1024
+    }
+
+    fn load(&self, source: &AdapterSource) -> Result<LoadedAdapter<FakeAdapter>, String> {
+        let _open = self.gate.as_ref().map(|gate| gate.lock().expect("nobody panics with it"));
+        self.loads.fetch_add(1, Ordering::Relaxed);
+        let AdapterSource::Folder(path) = source else { return Err("no folder".to_owned()) };
+        let name = path.file_name().and_then(|name| name.to_str()).expect("it has a name");
+        let number: u64 = name.parse().expect("it is a number");
+        if number % 100 == BROKEN {
+            return Err("the header is cut off".to_owned());
+        }
+        let mut hash = [0; 32];
+        hash[..8].copy_from_slice(&number.to_le_bytes());
+        let adapter = Arc::new(FakeAdapter::counted(number, &self.live));
+        // Sizes differ from what was expected, up and down.
+        let bytes = 1024 * (1 + number as usize % 3);
+        Ok(LoadedAdapter { adapter, hash: AdapterHash(hash), bytes })
+    }
+}
+
+fn folders(root: &Path, numbers: std::ops::Range<u64>) {
+    for number in numbers {
+        let folder = root.join(number.to_string());
+        fs::create_dir(&folder).expect("writable");
+        fs::write(folder.join("adapter_model.safetensors"), []).expect("writable");
+    }
+}
+
+fn tiny() -> (DecoderConfig, Weights) {
+    let config = DecoderConfig::llama(32, 2, (4, 2), 48, 64, 96);
+    let weights = Weights::random(&config, 1);
+    (config, weights)
+}
+
+fn exact() -> Arc<Decoder> {
+    let (config, weights) = tiny();
+    Arc::new(Decoder::new(config, weights, false))
+}
+
+fn fake(loader: FakeLoader, config: Config) -> Handle {
+    Engine::start_with(exact(), FakeModel::default(), loader, config).expect("it fits")
+}
+
+fn ask(adapter: Option<u64>, prompt: &[u32], tokens_max: usize) -> GenerateRequest {
+    let adapter = adapter.map(|number| (AdapterRef::Name(number.to_string().into()), 1.0));
+    GenerateRequest {
+        tenant: "t".into(),
+        prompt: prompt.to_vec(),
+        adapters: adapter.into_iter().collect(),
+        sampling: Sampling::GREEDY,
+        tokens_max,
+        stop_tokens: vec![],
+        logprobs: None,
+    }
+}
+
+fn receive(events: &mut UnboundedReceiver<Event>) -> Result<(Vec<u32>, FinishReason), Error> {
+    let mut tokens = Vec::new();
+    loop {
+        match events.blocking_recv().expect("every answer has an end") {
+            Event::Token(token) => tokens.push(token.id),
+            Event::Finished(reason) => return Ok((tokens, reason)),
+            Event::Failed(error) => return Err(error),
+        }
+    }
+}
+
+fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    for _ in 0..10_000 {
+        if done() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    panic!("{what} did not come");
+}
+
+#[test]
+fn a_hundred_mixed_requests_get_the_answers_they_get_alone() {
+    let root = tempfile::tempdir().expect("writable");
+    folders(root.path(), 0..7);
+    let engine = fake(FakeLoader::default(), Config::default());
+    assert_eq!(engine.register_all(root.path()).expect("readable"), 7);
+    let mut open = Vec::new();
+    for i in 0..100u64 {
+        let adapter = (i % 8).checked_sub(1);
+        let prompt: Vec<u32> = (0..1 + i % 40).map(|p| (p * i % 5) as u32).collect();
+        let tokens = 1 + (i % 13) as usize;
+        let blend: Vec<(u64, f32)> = adapter.iter().map(|number| (*number, 1.0)).collect();
+        let expected = answer(&blend, &prompt, tokens);
+        open.push((
+            engine.generate(ask(adapter, &prompt, tokens)).expect("there is room"),
+            expected,
+        ));
+    }
+    for (mut events, expected) in open {
+        assert_eq!(receive(&mut events), Ok((expected, FinishReason::Length)));
+    }
+    let metrics = engine.metrics();
+    assert_eq!((metrics.finished, metrics.failed, metrics.gauges.adapters_registered), (100, 0, 7));
+    assert_eq!(metrics.tenant("t").map(|all| all.answers), Some(100));
+    assert!(metrics.to_prometheus().contains("openlora_adapter_answers_total{adapter=\"3\"}"));
+}
+
+#[test]
+fn requests_for_one_adapter_load_it_once_and_others_do_not_wait_for_it() {
+    let root = tempfile::tempdir().expect("writable");
+    folders(root.path(), 0..1);
+    let gate = Arc::new(Mutex::new(()));
+    let loader = FakeLoader { gate: Some(Arc::clone(&gate)), ..FakeLoader::default() };
+    let loads = Arc::clone(&loader.loads);
+    let engine = fake(loader, Config::default());
+    engine.register_all(root.path()).expect("readable");
+    let closed = gate.lock().expect("nobody panics with it");
+    let mut cold: Vec<_> =
+        (0..10).map(|_| engine.generate(ask(Some(0), &[1, 2], 3)).expect("room")).collect();
+    for _ in 0..5 {
+        let mut warm = engine.generate(ask(None, &[3], 4)).expect("room");
+        assert_eq!(receive(&mut warm).map(|all| all.0), Ok(answer(&[], &[3], 4)));
+    }
+    assert!(cold[0].try_recv().is_err());
+    drop(closed);
+    for events in &mut cold {
+        assert_eq!(receive(events).map(|all| all.0), Ok(answer(&[(0, 1.0)], &[1, 2], 3)));
+    }
+    assert_eq!(loads.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn a_broken_adapter_fails_its_own_requests_and_is_remembered() {
+    let root = tempfile::tempdir().expect("writable");
+    folders(root.path(), 6..8);
+    let loader = FakeLoader::default();
+    let loads = Arc::clone(&loader.loads);
+    let engine = fake(loader, Config::default());
+    engine.register_all(root.path()).expect("readable");
+    let mut good = engine.generate(ask(Some(6), &[1], 20)).expect("room");
+    let mut broken = engine.generate(ask(Some(BROKEN), &[1], 20)).expect("room");
+    let failed = receive(&mut broken).expect_err("it is broken");
+    assert!(failed.to_string().contains("the header is cut off"), "{failed}");
+    let again = engine.generate(ask(Some(BROKEN), &[1], 20)).expect_err("it is remembered");
+    assert!(matches!(again, Error::BrokenAdapter { .. }));
+    assert_eq!(receive(&mut good).map(|all| all.0), Ok(answer(&[(6, 1.0)], &[1], 20)));
+    assert_eq!(loads.load(Ordering::Relaxed), 2);
+    let info = engine.adapter(&AdapterRef::Name("7".into())).expect("registered");
+    assert_eq!(info.broken.as_deref(), Some("the header is cut off"));
+}
+
+#[test]
+fn a_full_queue_refuses_at_once_and_says_when_to_come_back() {
+    let root = tempfile::tempdir().expect("writable");
+    folders(root.path(), 0..1);
+    let gate = Arc::new(Mutex::new(()));
+    let loader = FakeLoader { gate: Some(Arc::clone(&gate)), ..FakeLoader::default() };
+    let engine = fake(loader, Config { queue_max: 4, ..Config::default() });
+    engine.register_all(root.path()).expect("readable");
+    let closed = gate.lock().expect("nobody panics with it");
+    let waiting: Vec<_> =
+        (0..4).map(|_| engine.generate(ask(Some(0), &[1], 2)).expect("room")).collect();
+    let refused = engine.generate(ask(None, &[1], 2)).expect_err("the queue is full");
+    assert!(matches!(refused, Error::Overloaded { retry_after_ms } if retry_after_ms >= 100));
+    assert_eq!(engine.metrics().refused, 1);
+    drop(closed);
+    waiting.into_iter().for_each(|mut events| drop(receive(&mut events).expect("it is served")));
+    assert!(engine.generate(ask(None, &[1], 2)).is_ok());
+}
+
+#[test]
+fn answers_to_one_prompt_differ_by_their_seeds_only() {
+    let engine = fake(FakeLoader::default(), Config::default());
+    let warm = |seed| GenerateRequest {
+        sampling: Sampling { temperature: 1.0, seed, ..Sampling::GREEDY },
+        ..ask(None, &[5; 40], 12)
+    };
+    let together: Vec<_> = engine
+        .generate_all(warm(7), 3)
+        .expect("room")
+        .iter_mut()
+        .map(|events| receive(events).expect("served"))
+        .collect();
+    for (seed, all) in (7..).zip(&together) {
+        let mut alone = engine.generate(warm(seed)).expect("room");
+        assert_eq!(receive(&mut alone).as_ref(), Ok(all));
+    }
+    assert_ne!(together[0], together[1]);
+    assert!(engine.metrics().prompt_tokens_cached >= 2 * 32);
+}
+
+#[test]
+fn a_stop_token_ends_an_answer_and_logprobs_come_with_each_token() {
+    let engine = fake(FakeLoader::default(), Config::default());
+    let expected = answer(&[], &[1, 2], 20);
+    let stop = expected[5];
+    let at = expected.iter().position(|token| *token == stop).expect("it is there");
+    let request = GenerateRequest {
+        stop_tokens: vec![99, stop],
+        logprobs: Some(2),
+        ..ask(None, &[1, 2], 20)
+    };
+    let mut events = engine.generate(request).expect("room");
+    let mut tokens = Vec::new();
+    while let Some(Event::Token(token)) = events.blocking_recv() {
+        let logprobs = token.logprobs.expect("they were asked for");
+        assert_eq!((logprobs.top.len(), logprobs.top[0].0), (2, token.id));
+        tokens.push(token.id);
+    }
+    assert_eq!(tokens, expected[..=at]);
+}
+
+#[test]
+fn requests_that_cannot_be_run_are_refused_with_the_reason() {
+    let engine = fake(FakeLoader::default(), Config::default());
+    let refused = |request| engine.generate(request).expect_err("it cannot be run").to_string();
+    assert!(refused(ask(None, &[11], 1)).contains("vocabulary"));
+    assert!(refused(ask(None, &[], 1)).contains("tokens"));
+    assert!(refused(ask(None, &[1], 256)).contains("257 tokens"));
+    assert!(refused(ask(Some(3), &[1], 1)).contains("adapter 3 is not registered"));
+    let hot = Sampling { temperature: 3.0, ..Sampling::GREEDY };
+    assert!(
+        refused(GenerateRequest { sampling: hot, ..ask(None, &[1], 1) }).contains("temperature")
+    );
+    let none = engine.generate_all(ask(None, &[1], 1), 0);
+    assert!(none.is_err_and(|error| error.to_string().starts_with("n:")));
+}
+
+#[test]
+fn a_pinned_adapter_survives_what_evicts_all_others() {
+    let root = tempfile::tempdir().expect("writable");
+    folders(root.path(), 10..90);
+    let engine = fake(FakeLoader::default(), Config::default());
+    engine.register_all(root.path()).expect("readable");
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("it starts");
+    let name = |number: u64| AdapterRef::Name(number.to_string().into());
+    assert_eq!(runtime.block_on(engine.pin(&name(10), true)), Ok(()));
+    for number in 11..90 {
+        let mut events = engine.generate(ask(Some(number), &[1, 2], 2)).expect("room");
+        receive(&mut events).expect("served");
+    }
+    let resident = |number| engine.adapter(&name(number)).expect("registered").resident_bytes;
+    assert_eq!((resident(10), resident(11)), (Some(2048), None));
+    // More than what the longest sequence leaves is not pinned.
+    let refused =
+        (11..90).find_map(|number| runtime.block_on(engine.pin(&name(number), true)).err());
+    assert!(matches!(refused, Some(Error::Memory { .. })), "{refused:?}");
+    assert_eq!(runtime.block_on(engine.pin(&name(10), false)), Ok(()));
+}
+
+#[test]
+fn an_adapter_that_was_unregistered_is_gone_and_its_running_answers_are_finished() {
+    let root = tempfile::tempdir().expect("writable");
+    folders(root.path(), 0..1);
+    let engine = fake(FakeLoader::default(), Config::default());
+    engine.register_all(root.path()).expect("readable");
+    let name = AdapterRef::Name("0".into());
+    let mut running = engine.generate(ask(Some(0), &[1], 200)).expect("room");
+    assert!(running.blocking_recv().is_some());
+    assert_eq!(engine.unregister(&name), Ok(()));
+    assert!(engine.generate(ask(Some(0), &[1], 2)).is_err());
+    assert_eq!(receive(&mut running).map(|all| all.0.len()), Ok(199));
+}
+
+/// Asks adapter after adapter for one token and lets one client in eight go away; returns the most
+/// adapters that were alive at any time.
+fn churn(count: u64, rounds: u64) -> i64 {
+    let root = tempfile::tempdir().expect("writable");
+    folders(root.path(), 0..count);
+    let loader = FakeLoader::default();
+    let live = Arc::clone(&loader.live);
+    let engine = fake(loader, Config::default());
+    assert_eq!(engine.register_all(root.path()).expect("readable"), count as usize);
+    let (mut most, mut served, mut broken) = (0, 0u64, 0u64);
+    for number in (0..rounds).flat_map(|_| 0..count) {
+        match engine.generate(ask(Some(number), &[1, 2, 3], 1)) {
+            Ok(_) if number % 8 == 5 => {}
+            Ok(mut events) => match receive(&mut events) {
+                Ok((tokens, _)) => {
+                    assert_eq!(tokens, answer(&[(number, 1.0)], &[1, 2, 3], 1));
+                    served += 1;
+                }
+                Err(_) => broken += u64::from(number % 100 == BROKEN),
+            },
+            Err(Error::BrokenAdapter { .. }) => broken += 1,
+            Err(error) => panic!("{error}"),
+        }
+        most = most.max(live.load(Ordering::Relaxed));
+    }
+    assert!(served > rounds * count * 4 / 5, "{served} were served");
+    assert!(broken >= rounds * count / 200, "{broken} were broken");
+    wait_until("quiet", || {
+        let gauges = engine.metrics().gauges;
+        (gauges.waiting, gauges.running, gauges.adapters_loading) == (0, 0, 0)
+    });
+    let gauges = engine.metrics().gauges;
+    assert_eq!(gauges.pages_available, gauges.pages, "something leaked");
+    assert!(live.load(Ordering::Relaxed) <= gauges.adapters_resident as i64);
+    drop(engine);
+    wait_until("the end", || live.load(Ordering::Relaxed) == 0);
+    most
+}
+
+#[test]
+fn loading_and_evicting_leaves_no_adapter_behind() {
+    // 64 pages, of which an adapter takes one to three; beside them what is on its way.
+    let most = churn(1_000, 2);
+    assert!(most <= 64 + 16, "{most} adapters were alive at once");
+}
+
+#[test]
+#[ignore = "makes a hundred thousand folders; run by `cargo xtask test --full`"]
+fn a_hundred_thousand_adapters_can_be_called_and_leave_memory_flat() {
+    let resident = || -> i64 {
+        let statm = fs::read_to_string("/proc/self/statm").expect("this is Linux");
+        let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<i64>().ok());
+        pages.expect("two numbers") * 4096
+    };
+    let before = resident();
+    let most = churn(100_000, 1);
+    assert!(most <= 64 + 16, "{most} adapters were alive at once");
+    let grown = resident() - before;
+    assert!(grown < 64 << 20, "{grown} bytes more than before");
+}
+
+fn tiny_engine(config: Config) -> Handle {
+    let (shape, weights) = tiny();
+    let serving = ServingDecoder::new(shape, weights, WeightForm::F32, KvForm::F32);
+    Engine::start(exact(), serving, config).expect("it fits")
+}
+
+fn tiny_adapter(base: &Decoder, seed: u64) -> Adapter {
+    let layout = LoraLayout::new(base.config(), 4, 8.0, &Site::ALL);
+    let mut values = layout.random(seed);
+    let mut random = openledger_tensor::Random::new(seed, 1);
+    values.iter_mut().for_each(|x| *x += 0.2 * (random.uniform() - 0.5));
+    Adapter::new(layout, &values).expect("finite")
+}
+
+/// The greedy answer of the exact decoder, one request at a time.
+fn exact_answer(base: &Decoder, adapter: Option<&Adapter>, prompt: &[u32], n: usize) -> Vec<u32> {
+    let mut cache = KvCache::new(base.config(), prompt.len() + n);
+    let (mut tokens, mut answer) = (prompt.to_vec(), Vec::new());
+    for _ in 0..n {
+        let mut slices = [Slice { tokens: &tokens, cache: &mut cache, adapter }];
+        let logits = base.step(&mut slices).expect("it fits").remove(0);
+        let next = Sampler::new(Sampling::GREEDY, &[]).next(&logits);
+        answer.push(next);
+        tokens = vec![next];
+    }
+    answer
+}
+
+#[test]
+fn the_serving_decoder_in_f32_answers_as_the_exact_decoder_does_alone() {
+    // Little memory and small steps: prompts are cut, answers are interrupted and read again.
+    let config =
+        Config { memory_bytes: 400 << 10, batch_max: 6, step_tokens_max: 16, ..Config::default() };
+    let engine = tiny_engine(config);
+    let base = Arc::clone(engine.base());
+    let hashes: Vec<_> = (1..4).map(|seed| engine.register(tiny_adapter(&base, seed))).collect();
+    let adapters: Vec<_> = (1..4).map(|seed| tiny_adapter(&base, seed)).collect();
+    let mut open = Vec::new();
+    for i in 0..40usize {
+        let prompt: Vec<u32> = (0..1 + i % 50).map(|p| (p * (i % 4 + 3) % 64) as u32).collect();
+        let which = (i % 4).checked_sub(1);
+        let request = GenerateRequest {
+            adapters: which.map(|which| (hashes[which].into(), 1.0)).into_iter().collect(),
+            ..ask(None, &prompt, 1 + i % 30)
+        };
+        let expected =
+            exact_answer(&base, which.map(|which| &adapters[which]), &prompt, 1 + i % 30);
+        open.push((engine.generate(request).expect("room"), expected));
+    }
+    for (mut events, expected) in open {
+        assert_eq!(receive(&mut events).map(|all| all.0), Ok(expected));
+    }
+}
+
+#[test]
+fn clients_that_leave_a_real_engine_free_everything() {
+    let engine = tiny_engine(Config { memory_bytes: 2 << 20, ..Config::default() });
+    let hash = engine.register(tiny_adapter(engine.base(), 1));
+    for i in 0..1_000usize {
+        let request = GenerateRequest {
+            adapters: if i % 2 == 0 { vec![(hash.into(), 1.0)] } else { vec![] },
+            ..ask(None, &[(i % 60) as u32; 20], 70)
+        };
+        match engine.generate(request) {
+            // Some leave at once, some after a token.
+            Ok(mut events) if i % 5 == 0 => drop(events.blocking_recv()),
+            Ok(_) | Err(Error::Overloaded { .. }) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    wait_until("quiet", || {
+        let gauges = engine.metrics().gauges;
+        gauges.pages_running == 0 && gauges.pages_available == gauges.pages && gauges.waiting == 0
+    });
+    let mut last = engine.generate(ask(None, &[1, 2, 3], 5)).expect("room");
+    let expected = exact_answer(engine.base(), None, &[1, 2, 3], 5);
+    assert_eq!(receive(&mut last).map(|all| all.0), Ok(expected));
+}

@@ -1,0 +1,312 @@
+//! What an engine has done and how fast: plain numbers, and their text for Prometheus.
+//!
+//! **Invariant:** names that come from outside, tenants and adapters, make at most `LABELS_MAX` series
+//! each; the rest is counted together as `other`.
+
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Write},
+    sync::Arc,
+};
+
+/// Most tenants, and most adapters, that are counted apart.
+pub const LABELS_MAX: usize = 100;
+
+/// Upper bounds of the time buckets, in seconds.
+const SECONDS: [f64; 14] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
+/// Upper bounds of the buckets of rows in a step.
+const ROWS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
+
+/// How often a value fell below each of some bounds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Histogram {
+    bounds: &'static [f64],
+    /// One more than bounds: the last is everything above them.
+    counts: Vec<u64>,
+    sum: f64,
+}
+
+impl Histogram {
+    fn new(bounds: &'static [f64]) -> Self {
+        Self { bounds, counts: vec![0; bounds.len() + 1], sum: 0.0 }
+    }
+
+    /// Counts a value.
+    pub fn observe(&mut self, value: f64) {
+        let bucket = self.bounds.partition_point(|bound| *bound < value);
+        self.counts[bucket] += 1;
+        self.sum += value;
+    }
+
+    /// Values counted.
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// Their sum.
+    pub fn sum(&self) -> f64 {
+        self.sum
+    }
+
+    fn write(&self, out: &mut String, name: &str) -> fmt::Result {
+        writeln!(out, "# TYPE {name} histogram")?;
+        let mut below = 0;
+        for (bound, count) in self.bounds.iter().zip(&self.counts) {
+            below += count;
+            writeln!(out, "{name}_bucket{{le=\"{bound}\"}} {below}")?;
+        }
+        let count = self.count();
+        writeln!(out, "{name}_bucket{{le=\"+Inf\"}} {count}")?;
+        writeln!(out, "{name}_sum {}\n{name}_count {count}", self.sum)
+    }
+}
+
+/// What was done in somebody's name, or with some adapter.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Use {
+    /// Answers that began.
+    pub answers: u64,
+    /// Tokens of their prompts.
+    pub prompt_tokens: u64,
+    /// Tokens generated.
+    pub answer_tokens: u64,
+}
+
+/// See the module.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Metrics {
+    /// From the request to its first token, in seconds.
+    pub time_to_first_token: Histogram,
+    /// Between tokens of one answer, in seconds.
+    pub inter_token: Histogram,
+    /// Length of a step, in seconds.
+    pub step: Histogram,
+    /// Sequences in a step.
+    pub step_rows: Histogram,
+    /// Requests refused because the queue was full.
+    pub refused: u64,
+    /// Answers that ended by themselves.
+    pub finished: u64,
+    /// Answers whose asker left.
+    pub cancelled: u64,
+    /// Answers that failed.
+    pub failed: u64,
+    /// Answers that gave their pages back and were read again.
+    pub preemptions: u64,
+    /// Tokens of prompts that were read.
+    pub prompt_tokens: u64,
+    /// Tokens of prompts whose pages were cached.
+    pub prompt_tokens_cached: u64,
+    /// Tokens generated.
+    pub answer_tokens: u64,
+    /// Adapters loaded.
+    pub adapter_loads: u64,
+    /// Adapters that could not be loaded.
+    pub adapter_load_failures: u64,
+    /// Adapters that gave way.
+    pub adapter_evictions: u64,
+    /// From the start of a load to its end, in seconds.
+    pub adapter_load: Histogram,
+    /// Now.
+    pub gauges: Gauges,
+    tenants: BTreeMap<Arc<str>, Use>,
+    adapters: BTreeMap<Arc<str>, Use>,
+}
+
+/// How things stand.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Gauges {
+    /// Sequences that wait.
+    pub waiting: usize,
+    /// Sequences under way.
+    pub running: usize,
+    /// Pages in all.
+    pub pages: usize,
+    /// Pages of sequences under way.
+    pub pages_running: usize,
+    /// Pages of cached prefixes that nobody uses now.
+    pub pages_cached: usize,
+    /// Pages' worth of adapters in memory or on their way.
+    pub pages_adapters: usize,
+    /// Pages of pinned adapters.
+    pub pages_pinned: usize,
+    /// Pages that are free, or are at once when something is needed.
+    pub pages_available: usize,
+    /// Memory of a page.
+    pub page_bytes: usize,
+    /// Adapters that can be named.
+    pub adapters_registered: usize,
+    /// Adapters in memory.
+    pub adapters_resident: usize,
+    /// Adapters on their way.
+    pub adapters_loading: usize,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            time_to_first_token: Histogram::new(&SECONDS),
+            inter_token: Histogram::new(&SECONDS),
+            step: Histogram::new(&SECONDS),
+            step_rows: Histogram::new(&ROWS),
+            refused: 0,
+            finished: 0,
+            cancelled: 0,
+            failed: 0,
+            preemptions: 0,
+            prompt_tokens: 0,
+            prompt_tokens_cached: 0,
+            answer_tokens: 0,
+            adapter_loads: 0,
+            adapter_load_failures: 0,
+            adapter_evictions: 0,
+            adapter_load: Histogram::new(&SECONDS),
+            gauges: Gauges::default(),
+            tenants: BTreeMap::new(),
+            adapters: BTreeMap::new(),
+        }
+    }
+}
+
+impl Metrics {
+    /// Counts `what` for a tenant and for each adapter of a blend.
+    pub fn count<'a>(
+        &mut self,
+        tenant: &Arc<str>,
+        adapters: impl Iterator<Item = &'a Arc<str>>,
+        what: Use,
+    ) {
+        add(&mut self.tenants, tenant, what);
+        adapters.for_each(|adapter| add(&mut self.adapters, adapter, what));
+    }
+
+    /// What was done for a tenant that is counted apart.
+    pub fn tenant(&self, name: &str) -> Option<Use> {
+        self.tenants.get(name).copied()
+    }
+
+    /// What was done with an adapter that is counted apart.
+    pub fn adapter(&self, name: &str) -> Option<Use> {
+        self.adapters.get(name).copied()
+    }
+
+    /// Without what was done in whose name.
+    pub fn without_tenants(mut self) -> Self {
+        self.tenants.clear();
+        self
+    }
+
+    /// In the text format of Prometheus.
+    pub fn to_prometheus(&self) -> String {
+        let mut out = String::new();
+        self.write(&mut out).expect("a string takes everything");
+        out
+    }
+
+    fn write(&self, out: &mut String) -> fmt::Result {
+        let gauges = &self.gauges;
+        for (name, value) in [
+            ("requests_refused", self.refused),
+            ("answers_finished", self.finished),
+            ("answers_cancelled", self.cancelled),
+            ("answers_failed", self.failed),
+            ("preemptions", self.preemptions),
+            ("prompt_tokens", self.prompt_tokens),
+            ("prompt_tokens_cached", self.prompt_tokens_cached),
+            ("answer_tokens", self.answer_tokens),
+            ("adapter_loads", self.adapter_loads),
+            ("adapter_load_failures", self.adapter_load_failures),
+            ("adapter_evictions", self.adapter_evictions),
+        ] {
+            writeln!(out, "# TYPE openlora_{name}_total counter\nopenlora_{name}_total {value}")?;
+        }
+        for (name, value) in [
+            ("waiting", gauges.waiting),
+            ("running", gauges.running),
+            ("pages", gauges.pages),
+            ("pages_running", gauges.pages_running),
+            ("pages_cached", gauges.pages_cached),
+            ("pages_adapters", gauges.pages_adapters),
+            ("pages_pinned", gauges.pages_pinned),
+            ("pages_available", gauges.pages_available),
+            ("page_bytes", gauges.page_bytes),
+            ("adapters_registered", gauges.adapters_registered),
+            ("adapters_resident", gauges.adapters_resident),
+            ("adapters_loading", gauges.adapters_loading),
+        ] {
+            writeln!(out, "# TYPE openlora_{name} gauge\nopenlora_{name} {value}")?;
+        }
+        self.time_to_first_token.write(out, "openlora_time_to_first_token_seconds")?;
+        self.inter_token.write(out, "openlora_inter_token_seconds")?;
+        self.step.write(out, "openlora_step_seconds")?;
+        self.step_rows.write(out, "openlora_step_rows")?;
+        self.adapter_load.write(out, "openlora_adapter_load_seconds")?;
+        write_uses(out, "tenant", &self.tenants)?;
+        write_uses(out, "adapter", &self.adapters)
+    }
+}
+
+fn add(uses: &mut BTreeMap<Arc<str>, Use>, name: &Arc<str>, what: Use) {
+    let known = uses.contains_key(name);
+    let name = if known || uses.len() < LABELS_MAX { Arc::clone(name) } else { "other".into() };
+    let total = uses.entry(name).or_default();
+    total.answers += what.answers;
+    total.prompt_tokens += what.prompt_tokens;
+    total.answer_tokens += what.answer_tokens;
+}
+
+fn write_uses(out: &mut String, label: &str, uses: &BTreeMap<Arc<str>, Use>) -> fmt::Result {
+    type Part = (&'static str, fn(&Use) -> u64);
+    let parts: [Part; 3] = [
+        ("answers", |all| all.answers),
+        ("prompt_tokens", |all| all.prompt_tokens),
+        ("answer_tokens", |all| all.answer_tokens),
+    ];
+    for (name, value) in parts {
+        let name = format!("openlora_{label}_{name}_total");
+        writeln!(out, "# TYPE {name} counter")?;
+        for (who, all) in uses {
+            let who = who.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            writeln!(out, "{name}{{{label}=\"{who}\"}} {}", value(all))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_from_outside_make_a_bounded_number_of_series() {
+        let mut metrics = Metrics::default();
+        let one = Use { answers: 1, prompt_tokens: 2, answer_tokens: 3 };
+        for i in 0..10_000 {
+            metrics.count(&format!("tenant {i}").into(), [].into_iter(), one);
+        }
+        assert_eq!(metrics.tenants.len(), LABELS_MAX + 1);
+        assert_eq!(metrics.tenant("tenant 0"), Some(one));
+        let counted: u64 = metrics.tenants.values().map(|all| all.answers).sum();
+        assert_eq!(counted, 10_000);
+    }
+
+    #[test]
+    fn buckets_are_cumulative_and_names_are_escaped() {
+        let mut metrics = Metrics::default();
+        [0.001, 0.02, 99.0].into_iter().for_each(|time| metrics.inter_token.observe(time));
+        metrics.count(&"a\"b\n".into(), [].into_iter(), Use::default());
+        let text = metrics.to_prometheus();
+        for line in [
+            "openlora_inter_token_seconds_bucket{le=\"0.001\"} 1",
+            "openlora_inter_token_seconds_bucket{le=\"0.025\"} 2",
+            "openlora_inter_token_seconds_bucket{le=\"30\"} 2",
+            "openlora_inter_token_seconds_bucket{le=\"+Inf\"} 3",
+            "openlora_inter_token_seconds_count 3",
+            "openlora_tenant_answers_total{tenant=\"a\\\"b\\n\"} 0",
+        ] {
+            assert!(text.lines().any(|other| other == line), "{line} is missing in\n{text}");
+        }
+    }
+}

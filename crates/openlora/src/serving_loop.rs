@@ -1,0 +1,461 @@
+//! The thread that generates: plans, runs the model, draws tokens, tells the askers.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    mem,
+    sync::{Arc, Mutex, PoisonError, mpsc},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::{mpsc as async_mpsc, oneshot};
+
+use crate::{
+    AdapterId, Error, Event, FinishReason, Sampler, Sampling, Token, TokenLogprobs,
+    handle::{Checked, Command, Shared},
+    loader_pool::{Arrival, LoaderPool},
+    metrics::{Gauges, Use},
+    model::{Model, Step},
+    prefix_cache::Blend,
+    residency::Presence,
+    scheduler::{Plan, Row, Scheduler},
+    sequence::{Job, SequenceId},
+};
+
+/// How long to wait before another look while no answer can go on.
+const RECHECK: Duration = Duration::from_millis(20);
+
+/// Bounds of what a refused asker is told to wait.
+const RETRY_AFTER_MS: std::ops::RangeInclusive<u64> = 100..=60_000;
+
+/// Weight of the newest interval in the mean interval between ends of answers.
+const NEWEST: f64 = 0.05;
+
+/// Sizes of adapters before they are loaded.
+type BytesExpected = Box<dyn Fn(u64) -> usize + Send>;
+
+/// An answer on its way.
+struct Open {
+    events: async_mpsc::UnboundedSender<Event>,
+    sampler: Sampler,
+    left: usize,
+    stop_tokens: Arc<[u32]>,
+    logprobs: Option<usize>,
+    tenant: Arc<str>,
+    adapters: Vec<Arc<str>>,
+    prompt_tokens: usize,
+    /// Whether it still has its place in the queue.
+    queued: bool,
+    asked: Instant,
+    last_token: Option<Instant>,
+}
+
+/// See the module.
+pub(crate) struct ServingLoop<M: Model> {
+    model: M,
+    scheduler: Scheduler,
+    loaders: LoaderPool,
+    arrivals: Arc<Mutex<Vec<Arrival<M::Adapter>>>>,
+    bytes_expected: BytesExpected,
+    shared: Arc<Shared>,
+    open: BTreeMap<SequenceId, Open>,
+    resident: HashMap<AdapterId, Arc<M::Adapter>>,
+    /// Who wants to know that an adapter is pinned.
+    pins: HashMap<AdapterId, Vec<oneshot::Sender<Result<(), Error>>>>,
+    /// Mean time between ends of answers, in seconds.
+    end_interval: Option<f64>,
+    last_end: Instant,
+    stopping: bool,
+}
+
+impl<M: Model> ServingLoop<M> {
+    pub(crate) fn new(
+        model: M,
+        scheduler: Scheduler,
+        loaders: LoaderPool,
+        arrivals: Arc<Mutex<Vec<Arrival<M::Adapter>>>>,
+        bytes_expected: impl Fn(u64) -> usize + Send + 'static,
+        shared: Arc<Shared>,
+    ) -> Self {
+        Self {
+            model,
+            scheduler,
+            loaders,
+            arrivals,
+            bytes_expected: Box::new(bytes_expected),
+            shared,
+            open: BTreeMap::new(),
+            resident: HashMap::new(),
+            pins: HashMap::new(),
+            end_interval: None,
+            last_end: Instant::now(),
+            stopping: false,
+        }
+    }
+
+    /// Runs until the last handle is gone and every answer has ended.
+    pub(crate) fn run(mut self, commands: &mpsc::Receiver<Command>) {
+        self.publish();
+        let mut idle = true;
+        loop {
+            if idle {
+                if self.stopping && self.open.is_empty() {
+                    return;
+                }
+                if let Some(command) = self.wait(commands) {
+                    self.obey(command);
+                }
+            }
+            while let Ok(command) = commands.try_recv() {
+                self.obey(command);
+            }
+            self.end_those_nobody_hears();
+            let plan = self.scheduler.plan();
+            self.move_adapters(&plan);
+            idle = plan.rows.is_empty();
+            if !idle {
+                self.step(&plan);
+            }
+            self.publish();
+        }
+    }
+
+    /// The next command, or nothing when it is time to look again. Loads announce themselves; clients
+    /// that leave do not.
+    fn wait(&self, commands: &mpsc::Receiver<Command>) -> Option<Command> {
+        if !self.open.is_empty() {
+            commands.recv_timeout(RECHECK).ok()
+        } else {
+            commands.recv().ok()
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Generate(checked) => self.submit(*checked),
+            Command::Arrived => self.take_arrivals(),
+            Command::Unload(id) => {
+                self.scheduler.memory_mut().set_pinned(id, false);
+                self.scheduler.memory_mut().unload(id);
+            }
+            Command::Pin(id, pinned, reply) => self.pin(id, pinned, reply),
+            Command::Stop => self.stopping = true,
+        }
+        // What gave way to a load must be gone before anything arrives in its place.
+        self.drop_evicted();
+    }
+
+    fn submit(&mut self, checked: Checked) {
+        let Checked { request, blend, events, at } = checked;
+        let names = self.learn_sizes(&blend);
+        let blend: Blend = blend.into_iter().map(|(id, weight)| (id, weight.to_bits())).collect();
+        let stop_tokens: Arc<[u32]> = request.stop_tokens.into();
+        let mut leader = None;
+        for (answer, events) in (0u64..).zip(events) {
+            let job = Job {
+                tenant: Arc::clone(&request.tenant),
+                blend: Arc::clone(&blend),
+                prompt: request.prompt.clone(),
+                tokens_max: request.tokens_max,
+                leader,
+            };
+            let sampling = Sampling {
+                seed: request.sampling.seed.wrapping_add(answer),
+                ..request.sampling.clone()
+            };
+            let open = Open {
+                events,
+                sampler: Sampler::new(sampling, &request.prompt),
+                left: request.tokens_max,
+                stop_tokens: Arc::clone(&stop_tokens),
+                logprobs: request.logprobs,
+                tenant: Arc::clone(&request.tenant),
+                adapters: names.clone(),
+                prompt_tokens: request.prompt.len(),
+                queued: true,
+                asked: at,
+                last_token: None,
+            };
+            match self.scheduler.submit(job) {
+                Ok(id) => {
+                    leader = leader.or(Some(id));
+                    self.open.insert(id, open);
+                }
+                Err((needed, there)) => self.fail(open, Error::Memory { needed, there }),
+            }
+        }
+    }
+
+    /// Tells the scheduler what is known of the sizes of adapters. Returns their names.
+    fn learn_sizes(&mut self, blend: &[(AdapterId, f32)]) -> Vec<Arc<str>> {
+        let catalog = self.shared.catalog();
+        let mut names = Vec::with_capacity(blend.len());
+        for (id, _) in blend {
+            if let Some((_, file_bytes)) = catalog.source(*id)
+                && self.scheduler.memory().presence(*id) == Presence::Absent
+            {
+                let bytes = (self.bytes_expected)(file_bytes);
+                self.scheduler.expect_adapter_pages(*id, bytes.div_ceil(self.model.page_bytes()));
+            }
+            names.push(catalog.info(*id).map_or_else(|| "unregistered".into(), |i| i.name.into()));
+        }
+        names
+    }
+
+    fn pin(&mut self, id: AdapterId, pinned: bool, reply: oneshot::Sender<Result<(), Error>>) {
+        if !pinned {
+            self.scheduler.memory_mut().set_pinned(id, false);
+            drop(reply.send(Ok(())));
+            return;
+        }
+        self.learn_sizes(&[(id, 1.0)]);
+        match self.scheduler.begin_pin(id) {
+            Ok(None) => drop(reply.send(Ok(()))),
+            Ok(Some(load)) => {
+                self.pins.entry(id).or_default().push(reply);
+                if load {
+                    self.load(id);
+                }
+            }
+            Err((needed, there)) => drop(reply.send(Err(Error::Memory { needed, there }))),
+        }
+    }
+
+    fn take_arrivals(&mut self) {
+        let arrivals =
+            mem::take(&mut *self.arrivals.lock().unwrap_or_else(PoisonError::into_inner));
+        for Arrival { id, result, micros } in arrivals {
+            self.shared.metrics().adapter_load.observe(micros as f64 / 1e6);
+            let result = result.and_then(|loaded| {
+                self.shared.catalog_mut().arrived(id, loaded.hash, loaded.bytes)?;
+                Ok(loaded)
+            });
+            match result {
+                Ok(loaded) => {
+                    let pages = loaded.bytes.div_ceil(self.model.page_bytes());
+                    let (kept, hopeless) = self.scheduler.loaded(id, pages, micros);
+                    if kept {
+                        self.resident.insert(id, loaded.adapter);
+                        self.shared.metrics().adapter_loads += 1;
+                    } else {
+                        self.shared.catalog_mut().gone(id);
+                    }
+                    for sequence in hopeless {
+                        let (needed, there) = (pages, self.model.pages());
+                        self.fail_sequence(sequence, Error::Memory { needed, there });
+                    }
+                    self.finish_pin(id, kept);
+                }
+                Err(why) => self.not_loaded(id, why),
+            }
+        }
+    }
+
+    fn finish_pin(&mut self, id: AdapterId, kept: bool) {
+        let replies = self.pins.remove(&id).unwrap_or_default();
+        if replies.is_empty() {
+            return;
+        }
+        let memory = self.scheduler.memory();
+        let no_room = (memory.pool().charged() + 1, memory.available());
+        let outcome = if kept { self.scheduler.begin_pin(id).map(drop) } else { Err(no_room) };
+        let outcome = outcome.map_err(|(needed, there)| Error::Memory { needed, there });
+        replies.into_iter().for_each(|reply| drop(reply.send(outcome.clone())));
+    }
+
+    fn not_loaded(&mut self, id: AdapterId, why: String) {
+        tracing::warn!(adapter = id.0, why, "an adapter could not be loaded");
+        let error = self.shared.catalog_mut().failed(id, why, self.shared.now());
+        self.shared.metrics().adapter_load_failures += 1;
+        for sequence in self.scheduler.load_failed(id) {
+            self.fail_sequence(sequence, error.clone());
+        }
+        for reply in self.pins.remove(&id).unwrap_or_default() {
+            drop(reply.send(Err(error.clone())));
+        }
+    }
+
+    fn fail_sequence(&mut self, id: SequenceId, error: Error) {
+        if let Some(open) = self.open.remove(&id) {
+            self.fail(open, error);
+        }
+    }
+
+    fn fail(&mut self, open: Open, error: Error) {
+        // The asker may have gone.
+        drop(open.events.send(Event::Failed(error)));
+        self.shared.metrics().failed += 1;
+        self.close(&open);
+    }
+
+    /// What every end has in common.
+    fn close(&self, open: &Open) {
+        if open.queued {
+            self.shared.free_place();
+        }
+    }
+
+    fn end_those_nobody_hears(&mut self) {
+        let gone = |(_, open): &(&SequenceId, &Open)| open.events.is_closed();
+        let gone: Vec<SequenceId> = self.open.iter().filter(gone).map(|(id, _)| *id).collect();
+        for id in gone {
+            self.scheduler.end(id);
+            if let Some(open) = self.open.remove(&id) {
+                self.shared.metrics().cancelled += 1;
+                self.close(&open);
+            }
+        }
+    }
+
+    /// Drops what gave way and begins to load what is needed.
+    fn move_adapters(&mut self, plan: &Plan) {
+        self.drop_evicted();
+        plan.loads.iter().for_each(|id| self.load(*id));
+    }
+
+    fn drop_evicted(&mut self) {
+        for id in self.scheduler.memory_mut().take_evicted() {
+            self.resident.remove(&id);
+            self.shared.catalog_mut().gone(id);
+        }
+    }
+
+    fn load(&mut self, id: AdapterId) {
+        let source = self.shared.catalog().source(id);
+        match source {
+            Some((source, _)) => self.loaders.load(id, source),
+            None => self.not_loaded(id, "it is no longer registered".to_owned()),
+        }
+    }
+
+    fn step(&mut self, plan: &Plan) {
+        let begun = Instant::now();
+        let result = self.run_model(&plan.rows);
+        let ended = Instant::now();
+        {
+            let mut metrics = self.shared.metrics();
+            metrics.step.observe((ended - begun).as_secs_f64());
+            metrics.step_rows.observe(plan.rows.len() as f64);
+        }
+        let logits = match result {
+            Ok(logits) => logits,
+            Err(error) => {
+                tracing::error!(error, "a step failed");
+                for row in &plan.rows {
+                    self.scheduler.end(row.sequence);
+                    self.fail_sequence(row.sequence, Error::Model(error.clone()));
+                }
+                return;
+            }
+        };
+        self.scheduler.ran(&plan.rows);
+        for (row, logits) in plan.rows.iter().zip(logits) {
+            self.begun(row);
+            if let Some(logits) = logits {
+                self.advance(row.sequence, &logits, ended);
+            }
+        }
+    }
+
+    fn run_model(&mut self, rows: &[Row]) -> Result<Vec<Option<Vec<f32>>>, String> {
+        let parts: Vec<_> = rows.iter().map(|row| self.scheduler.row(row)).collect();
+        let adapter = |(id, weight): &(AdapterId, u32)| {
+            let adapter = self.resident.get(id).expect("what is planned has its adapters");
+            (Arc::clone(adapter), f32::from_bits(*weight))
+        };
+        let blends: Vec<Vec<(Arc<M::Adapter>, f32)>> = parts
+            .iter()
+            .map(|(_, _, _, sequence)| sequence.blend.iter().map(adapter).collect())
+            .collect();
+        let batch: Vec<Step<'_, M::Adapter>> = parts
+            .iter()
+            .zip(rows)
+            .zip(&blends)
+            .map(|(((tokens, before, pages, _), row), adapters)| Step {
+                tokens,
+                before: *before,
+                pages,
+                adapters,
+                logits_wanted: row.logits_wanted,
+            })
+            .collect();
+        self.model.step(&batch)
+    }
+
+    /// Frees the place in the queue of a sequence that is read for the first time.
+    fn begun(&mut self, row: &Row) {
+        let open = self.open.get_mut(&row.sequence).expect("what runs is open");
+        let mut metrics = self.shared.metrics();
+        if mem::take(&mut open.queued) {
+            self.shared.free_place();
+            let prompt_tokens = open.prompt_tokens as u64;
+            let what = Use { answers: 1, prompt_tokens, answer_tokens: 0 };
+            metrics.count(&open.tenant, open.adapters.iter(), what);
+        }
+        if open.last_token.is_none() {
+            metrics.prompt_tokens += row.tokens.len() as u64;
+        }
+    }
+
+    /// Draws the next token of an answer, and ends it or lets it go on.
+    fn advance(&mut self, id: SequenceId, logits: &[f32], now: Instant) {
+        let open = self.open.get_mut(&id).expect("what runs is open");
+        let token = open.sampler.next(logits);
+        let logprobs = open.logprobs.map(|top| TokenLogprobs::new(logits, token, top));
+        open.left -= 1;
+        {
+            let mut metrics = self.shared.metrics();
+            metrics.answer_tokens += 1;
+            match open.last_token.replace(now) {
+                None => metrics.time_to_first_token.observe((now - open.asked).as_secs_f64()),
+                Some(last) => metrics.inter_token.observe((now - last).as_secs_f64()),
+            }
+            let what = Use { answer_tokens: 1, ..Use::default() };
+            metrics.count(&open.tenant, open.adapters.iter(), what);
+        }
+        // A receiver that is gone is noticed before the next step.
+        drop(open.events.send(Event::Token(Token { id: token, logprobs })));
+        let finished = match (open.stop_tokens.contains(&token), open.left) {
+            (true, _) => FinishReason::Stop,
+            (false, 0) => FinishReason::Length,
+            _ => return self.scheduler.push(id, token),
+        };
+        drop(open.events.send(Event::Finished(finished)));
+        self.scheduler.end(id);
+        self.open.remove(&id);
+        self.shared.metrics().finished += 1;
+        self.ended(now);
+    }
+
+    /// Estimates when half of what waits will have begun.
+    fn ended(&mut self, now: Instant) {
+        let interval = (now - mem::replace(&mut self.last_end, now)).as_secs_f64();
+        let mean = self.end_interval.map_or(interval, |mean| mean + NEWEST * (interval - mean));
+        self.end_interval = Some(mean);
+        let wait = mean * 1000.0 * self.scheduler.waiting().div_ceil(2) as f64;
+        self.shared
+            .set_retry_after((wait as u64).clamp(*RETRY_AFTER_MS.start(), *RETRY_AFTER_MS.end()));
+    }
+
+    fn publish(&self) {
+        let memory = self.scheduler.memory();
+        let (pool, adapters) = (memory.pool(), memory.adapters());
+        let mut metrics = self.shared.metrics();
+        metrics.preemptions = self.scheduler.preemptions();
+        metrics.prompt_tokens_cached = self.scheduler.prompt_tokens_cached();
+        metrics.adapter_evictions = adapters.evictions();
+        metrics.gauges = Gauges {
+            waiting: self.scheduler.waiting(),
+            running: self.scheduler.running(),
+            pages: pool.budget(),
+            pages_running: pool.in_use() - memory.prefixes().idle_pages(),
+            pages_cached: memory.prefixes().idle_pages(),
+            pages_adapters: pool.charged(),
+            pages_pinned: adapters.pinned_pages(),
+            pages_available: memory.available(),
+            page_bytes: self.model.page_bytes(),
+            adapters_registered: 0,
+            adapters_resident: adapters.loaded(),
+            adapters_loading: adapters.loading(),
+        };
+    }
+}

@@ -1,0 +1,102 @@
+//! The decoder of `openledger_model` behind the engine's traits.
+
+use std::sync::Arc;
+
+use openledger_model::{
+    Adapter, Decoder,
+    serving::{KvPages, SequenceStep, ServingAdapter, ServingDecoder},
+};
+
+use crate::{
+    AdapterHash,
+    adapter_catalog::AdapterSource,
+    loader_pool::{AdapterLoader, LoadedAdapter},
+    model::{Model, Step},
+};
+
+/// A serving decoder with its pages.
+#[derive(Debug)]
+pub struct ServingModel {
+    decoder: ServingDecoder,
+    pages: KvPages,
+}
+
+impl ServingModel {
+    /// With as many pages as fit in `memory_bytes`; memory is taken as pages are touched.
+    pub fn new(decoder: ServingDecoder, memory_bytes: usize) -> Self {
+        let page_bytes = KvPages::page_bytes(decoder.config(), decoder.kv_form());
+        let pages = decoder.pages(memory_bytes / page_bytes);
+        Self { decoder, pages }
+    }
+}
+
+impl Model for ServingModel {
+    type Adapter = ServingAdapter;
+
+    fn vocabulary(&self) -> usize {
+        self.decoder.config().vocab_size
+    }
+
+    fn context(&self) -> usize {
+        self.decoder.config().max_position_embeddings
+    }
+
+    fn pages(&self) -> usize {
+        self.pages.pages()
+    }
+
+    fn page_bytes(&self) -> usize {
+        KvPages::page_bytes(self.decoder.config(), self.decoder.kv_form())
+    }
+
+    fn step(
+        &mut self,
+        batch: &[Step<'_, ServingAdapter>],
+    ) -> Result<Vec<Option<Vec<f32>>>, String> {
+        let batch: Vec<SequenceStep<'_>> = batch
+            .iter()
+            .map(|step| SequenceStep {
+                tokens: step.tokens,
+                before: step.before,
+                pages: step.pages,
+                adapters: step.adapters,
+                logits_wanted: step.logits_wanted,
+            })
+            .collect();
+        self.decoder.step(&mut self.pages, &batch).map_err(|error| error.to_string())
+    }
+}
+
+/// Reads PEFT folders made for one base.
+#[derive(Debug)]
+pub struct PeftLoader {
+    base: Arc<Decoder>,
+}
+
+impl PeftLoader {
+    /// For adapters of this base.
+    pub fn new(base: Arc<Decoder>) -> Self {
+        Self { base }
+    }
+}
+
+impl AdapterLoader for PeftLoader {
+    type Adapter = ServingAdapter;
+
+    fn bytes_expected(&self, file_bytes: u64) -> usize {
+        // Stored in 16 bits, served in 32.
+        usize::try_from(file_bytes).unwrap_or(usize::MAX).saturating_mul(2)
+    }
+
+    fn load(&self, source: &AdapterSource) -> Result<LoadedAdapter<ServingAdapter>, String> {
+        let packed = match source {
+            AdapterSource::Memory(adapter) => ServingAdapter::new(adapter),
+            AdapterSource::Folder(path) => {
+                let adapter = Adapter::load(path, &self.base).map_err(|error| error.to_string())?;
+                ServingAdapter::new(&adapter)
+            }
+        };
+        let (hash, bytes) = (AdapterHash(packed.hash()), packed.bytes());
+        Ok(LoadedAdapter { adapter: Arc::new(packed), hash, bytes })
+    }
+}

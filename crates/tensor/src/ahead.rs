@@ -1,0 +1,108 @@
+//! Memory that will be needed soon, brought nearer while something else is computed.
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+/// Memory that is needed soon. A product walks along it, a few lines after each of its tiles.
+#[derive(Clone, Debug, Default)]
+pub struct Ahead<'a> {
+    slices: &'a [&'a [u8]],
+    /// Lines before the first of `slices` that are not ours, and lines that are.
+    skip: usize,
+    left: usize,
+    /// Lines to bring after each tile.
+    pace: usize,
+}
+
+impl<'a> Ahead<'a> {
+    /// All lines of some slices.
+    pub fn new(slices: &'a [&'a [u8]]) -> Self {
+        Self { slices, skip: 0, left: slices.iter().map(|s| lines(s)).sum(), pace: 0 }
+    }
+
+    /// Part i of n.
+    pub(crate) fn part(&self, i: usize, n: usize) -> Self {
+        let (from, to) = (self.left * i / n, self.left * (i + 1) / n);
+        let mut part = Self { left: to - from, skip: self.skip + from, ..*self };
+        while let Some(first) = part.slices.first()
+            && lines(first) <= part.skip
+        {
+            part.skip -= lines(first);
+            part.slices = &part.slices[1..];
+        }
+        part
+    }
+
+    /// Spreads the rest over so many tiles.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+    pub(crate) fn spread(&mut self, tiles: usize) {
+        self.pace = self.left.div_ceil(tiles.max(1));
+    }
+
+    /// Brings the next lines nearer: into the second cache, from where the kernels stream them.
+    #[inline(always)]
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+    pub(crate) fn advance(&mut self) {
+        if self.left == 0 {
+            return;
+        }
+        let mut now = self.pace.min(self.left);
+        self.left -= now;
+        while now > 0 {
+            let Some(first) = self.slices.first() else { return };
+            let here = lines(first).saturating_sub(self.skip).min(now);
+            for line in self.skip..self.skip + here {
+                prefetch(first.as_ptr().wrapping_add(line.wrapping_mul(LINE)));
+            }
+            now -= here;
+            self.skip += here;
+            if self.skip >= lines(first) {
+                self.skip = 0;
+                self.slices = &self.slices[1..];
+            }
+        }
+    }
+}
+
+/// Cache lines that a slice covers, if it begins at one.
+fn lines(slice: &[u8]) -> usize {
+    slice.len().div_ceil(LINE)
+}
+
+#[inline(always)]
+fn prefetch(p: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: a prefetch reads nothing and never faults, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = p;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_and_paces_cover_every_line_once() {
+        let memory = vec![0u8; 10_000];
+        let slices: Vec<&[u8]> = vec![&memory[..1], &[], &memory[64..64 * 9], &memory[640..10_000]];
+        let whole = Ahead::new(&slices);
+        let total: usize = slices.iter().map(|s| lines(s)).sum();
+        for n in 1..9 {
+            let mut covered = 0;
+            for i in 0..n {
+                let mut part = whole.part(i, n);
+                covered += part.left;
+                part.spread(3);
+                for _ in 0..3 {
+                    part.advance();
+                }
+                assert_eq!(part.left, 0);
+            }
+            assert_eq!(covered, total);
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Inputs in eight bits.
+
+use super::GROUP;
+use crate::FOUR_BIT_GROUP;
+use crate::parallel::{Shared, for_rows};
+use crate::simd::{LANES, kernel};
+use std::ops::Range;
+
+/// Rows are padded with zeros to whole vectors of bytes.
+const PADDED: usize = 64;
+/// Largest magnitude of a code.
+const CODE_MAX: f32 = 127.0;
+
+/// Rows [rows, depth] as codes −127..=127, with one scale for each group of 256.
+#[derive(Clone, Debug, Default)]
+pub struct Int8Rows {
+    rows: usize,
+    depth: usize,
+    stride: usize,
+    codes: Vec<i8>,
+    /// [rows][groups].
+    scales: Vec<f32>,
+    /// Sums of the codes of 32, [rows][depth / 32]: what the offset of unsigned weights adds.
+    sums: Vec<i32>,
+}
+
+impl Int8Rows {
+    /// Quantises row-major x [rows, depth]. Panics if x has another size.
+    pub fn set(&mut self, x: &[f32], rows: usize, depth: usize) {
+        assert!(x.len() == rows * depth && depth > 0, "shape of the inputs");
+        (self.rows, self.depth, self.stride) = (rows, depth, depth.next_multiple_of(PADDED));
+        self.codes.resize(rows * self.stride, 0);
+        self.scales.resize(rows * self.groups(), 0.0);
+        self.sums.resize(rows * self.sums_of_row(), 0);
+        let (stride, groups, sums) = (self.stride, self.groups(), self.sums_of_row());
+        let codes = SharedCodes(self.codes.as_mut_ptr());
+        let (scales, sums_at) = (Shared::new(&mut self.scales), SharedSums(self.sums.as_mut_ptr()));
+        for_rows(rows, 64, |range| {
+            for i in range {
+                // SAFETY: every row belongs to one task, and the buffers were sized for all rows.
+                let (codes, scales, sums) = unsafe {
+                    (
+                        std::slice::from_raw_parts_mut(codes.at(i * stride), stride),
+                        scales.slice(i * groups, groups),
+                        std::slice::from_raw_parts_mut(sums_at.at(i * sums), sums),
+                    )
+                };
+                quantise_row(&x[i * depth..][..depth], codes, scales, sums);
+            }
+        });
+    }
+
+    /// Rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Columns.
+    pub fn depth(&self) -> usize {
+        self.depth
+    }
+
+    /// What the codes stand for, [rows, depth].
+    pub fn widen(&self) -> Vec<f32> {
+        let value = |i: usize| {
+            let (row, k) = (i / self.depth, i % self.depth);
+            f32::from(self.codes[row * self.stride + k]) * self.scale(row, k / GROUP)
+        };
+        (0..self.rows * self.depth).map(value).collect()
+    }
+
+    pub(crate) fn groups(&self) -> usize {
+        self.depth.div_ceil(GROUP)
+    }
+
+    fn sums_of_row(&self) -> usize {
+        self.stride / FOUR_BIT_GROUP
+    }
+
+    pub(crate) fn codes(&self, row: usize) -> &[i8] {
+        &self.codes[row * self.stride..][..self.stride]
+    }
+
+    pub(crate) fn stride(&self) -> usize {
+        self.stride
+    }
+
+    pub(crate) fn scale(&self, row: usize, group: usize) -> f32 {
+        self.scales[row * self.groups() + group]
+    }
+
+    /// Sum of the codes of group `block` of 32.
+    pub(crate) fn sum_of_32(&self, row: usize, block: usize) -> i32 {
+        self.sums[row * self.sums_of_row() + block]
+    }
+
+    /// Sum of the codes of a group of 256.
+    pub(crate) fn sum(&self, row: usize, group: usize) -> i32 {
+        let blocks = GROUP / FOUR_BIT_GROUP;
+        let row = &self.sums[row * self.sums_of_row()..][..self.sums_of_row()];
+        row[group * blocks..].iter().take(blocks).sum()
+    }
+}
+
+struct SharedCodes(*mut i8);
+struct SharedSums(*mut i32);
+// SAFETY: rows are disjoint, and each is written by one task.
+unsafe impl Sync for SharedCodes {}
+// SAFETY: as above.
+unsafe impl Sync for SharedSums {}
+
+impl SharedCodes {
+    fn at(&self, i: usize) -> *mut i8 {
+        self.0.wrapping_add(i)
+    }
+}
+
+impl SharedSums {
+    fn at(&self, i: usize) -> *mut i32 {
+        self.0.wrapping_add(i)
+    }
+}
+
+kernel! {
+    /// One row. A value that is not finite makes its group's scale so, and with it the result.
+    fn quantise_row<S>(x: &[f32], codes: &mut [i8], scales: &mut [f32], sums: &mut [i32]) {
+        codes[x.len()..].fill(0);
+        for ((x, codes), scale) in x.chunks(GROUP).zip(codes.chunks_mut(GROUP)).zip(scales) {
+            let largest = largest(x);
+            *scale = largest / CODE_MAX;
+            let inverse = if largest > 0.0 { CODE_MAX / largest } else { 0.0 };
+            for (code, x) in codes.iter_mut().zip(x) {
+                // In range: |x| ≤ largest; the conversion saturates and makes NaN zero.
+                *code = (x * inverse).round_ties_even() as i8;
+            }
+        }
+        for (sum, codes) in sums.iter_mut().zip(codes.chunks_exact(FOUR_BIT_GROUP)) {
+            *sum = codes.iter().map(|c| i32::from(*c)).sum();
+        }
+    }
+}
+
+/// Largest magnitude; NaN if there is one.
+#[inline(always)]
+fn largest(x: &[f32]) -> f32 {
+    let mut lanes = [0.0f32; LANES];
+    let (whole, rest) = x.as_chunks::<LANES>();
+    let keep = |a: &mut f32, x: f32| *a = if x.abs() > *a || x.is_nan() { x.abs() } else { *a };
+    for x in whole {
+        lanes.iter_mut().zip(x).for_each(|(a, x)| keep(a, *x));
+    }
+    lanes.iter_mut().zip(rest).for_each(|(a, x)| keep(a, *x));
+    lanes.into_iter().fold(0.0, |a, x| if x > a || x.is_nan() { x } else { a })
+}
+
+/// The part of the groups that a range of k covers is fixed; see [`GROUP`].
+pub(super) fn group_range(depth: usize, group: usize) -> Range<usize> {
+    group * GROUP..depth.min((group + 1) * GROUP)
+}

@@ -114,7 +114,7 @@ fn held_out_loss(
     weights: &Weights,
     tokens: &[u16],
 ) -> Result<f64, Box<dyn Error + Send + Sync>> {
-    let mut trainer = FullTrainer::new(config);
+    let mut trainer = FullTrainer::new(config)?;
     let mut batch = Batch::default();
     let (mut total, mut predicted) = (0.0, 0);
     let tokens: Vec<u32> = tokens.iter().map(|token| u32::from(*token)).collect();

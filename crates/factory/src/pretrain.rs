@@ -78,7 +78,7 @@ pub fn pretrain(
         Some(path) if path.exists() => Checkpoint::read(path, digest, config)?,
         _ => Checkpoint::start(config, run.seed, digest),
     };
-    let mut trainer = FullTrainer::new(config);
+    let mut trainer = FullTrainer::new(config)?;
     let mut gradients = Weights::zeros(config);
     let mut batch = Batch::default();
     let predicted = training.batch_sequences * training.sequence_tokens;

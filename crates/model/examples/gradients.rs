@@ -36,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         sequences.push(json!({"tokens": tokens, "answer_start": answer_start, "weight": 0.125}));
     }
     let mut gradients = Weights::zeros(&config);
-    let loss = FullTrainer::new(&config).loss_and_gradients(&weights, &batch, &mut gradients);
+    let loss = FullTrainer::new(&config)?.loss_and_gradients(&weights, &batch, &mut gradients);
     gradients.save(&config, &dir.join("base-gradients"))?;
 
     let base = Decoder::new(config.clone(), weights, true);

@@ -36,16 +36,19 @@ impl Adapter {
     /// Over, integers as u32 and all little-endian: the text `openledger adapter 1`; layers, rank; alpha
     /// as f32; then for each layer and each site that is present, in the order q k v o gate up down: the
     /// layer, the site's name and a zero byte, A [rank, in] and B [out, rank], row-major, as bf16.
+    ///
+    /// Where ranks or scales differ from site to site, or the scale is not alpha / rank: the text `openledger
+    /// adapter 2`; layers; then the same for each site, with its rank and its scale as f32 after the zero byte.
     pub fn hash(&self) -> [u8; 32] {
         self.hash
     }
 
-    /// Rows of A.
+    /// Rows of A, the largest of all sites.
     pub fn rank(&self) -> usize {
         self.layout.rank
     }
 
-    /// The update is scaled by alpha / rank.
+    /// The update is scaled by alpha / rank, where a site has no scale of its own.
     pub fn alpha(&self) -> f32 {
         self.layout.alpha
     }
@@ -68,18 +71,24 @@ pub(crate) fn transpose(rows: usize, columns: usize, x: &[f32]) -> Vec<f32> {
 
 fn hash(layout: &LoraLayout, values: &[f32]) -> [u8; 32] {
     let mut hash = Sha256::new();
-    hash.update(b"openledger adapter 1");
+    hash.update(if layout.uniform { b"openledger adapter 1" } else { b"openledger adapter 2" });
     hash.update((layout.layers.len() as u32).to_le_bytes());
-    hash.update((layout.rank as u32).to_le_bytes());
-    hash.update(layout.alpha.to_le_bytes());
+    if layout.uniform {
+        hash.update((layout.rank as u32).to_le_bytes());
+        hash.update(layout.alpha.to_le_bytes());
+    }
     let bf16 =
         |x: &[f32]| -> Vec<u8> { x.iter().flat_map(|x| to_bf16(*x).to_le_bytes()).collect() };
     for (layer, site, a, b_transposed) in layout.pairs(values) {
         hash.update((layer as u32).to_le_bytes());
         hash.update(site.site.name());
         hash.update([0]);
+        if !layout.uniform {
+            hash.update((site.rank as u32).to_le_bytes());
+            hash.update(site.scale.to_le_bytes());
+        }
         hash.update(bf16(a));
-        hash.update(bf16(&transpose(layout.rank, site.outputs, b_transposed)));
+        hash.update(bf16(&transpose(site.rank, site.outputs, b_transposed)));
     }
     hash.finalize().into()
 }

@@ -1,14 +1,15 @@
 //! Decoder models in Hugging Face form: text to tokens and back, and what runs on the tokens.
 //!
-//! One Llama-shaped decoder with a hand-written backward pass, its low-rank adapters, its tokenizer and chat
-//! template, and the folders they are kept in. Not here: training loops and recipes (`factory`),
+//! One decoder with the switches of several families (Llama, Qwen, Gemma) and a hand-written backward pass, its
+//! low-rank adapters, its tokenizer and chat template, and the folders they are kept in. Not here: training loops and recipes (`factory`),
 //! scheduling and sampling (`openlora`), anything of the chain.
 //!
 //! ```text
 //! text ─▶ ChatTemplate, Tokenizer ─▶ tokens ─▶ Decoder::step            ─▶ logits of the next token
 //!                                        │     Decoder::log_likelihoods ─▶ value of an answer, fixed point
 //!                                        └───▶ LoraTrainer, FullTrainer ─▶ loss and gradients
-//! Hugging Face folder ─▶ Weights ─▶ Decoder         PEFT folder ◀──▶ Adapter
+//! Hugging Face folder ─▶ DecoderConfig ─▶ Architecture ─┐
+//!                     └─▶ Weights ─────────────────────┴─▶ Decoder         PEFT folder ◀──▶ Adapter
 //! ```
 //!
 //! **Invariant:** prefill, decode, scoring and training run one forward pass; a row's bits depend on its own
@@ -30,14 +31,19 @@ mod decode_stream;
 mod decoder;
 mod embedding;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod inference;
 mod kv_cache;
 mod layer;
 mod lora;
 mod lora_panels;
 mod panels;
+mod peft_config;
 mod scoring;
 pub mod serving;
+mod shards;
+mod tensor_file;
 mod text_error;
 mod token_bytes;
 mod tokenizer;
@@ -61,6 +67,8 @@ pub use inference::Slice;
 pub use kv_cache::KvCache;
 pub use lora::{LoraLayout, RANK_MAX, Site};
 pub use scoring::{ScoreRequest, UNITS_PER_NAT};
+pub use shards::{SHARDS_MAX, WEIGHT_INDEX_BYTES_MAX, WEIGHT_INDEX_FILE};
+pub use tensor_file::{HEADER_BYTES_MAX, TENSORS_MAX};
 pub use text_error::TextError;
 pub use tokenizer::{TEXT_BYTES_MAX, TOKENIZER_BYTES_MAX, Tokenizer, VOCABULARY_MAX};
 pub use tokenizer_training::train_byte_level_bpe;

@@ -1,8 +1,10 @@
 //! Low-rank updates of the linear layers: where they sit and how their numbers are laid out.
 //!
-//! y = x · Wᵀ + (alpha / rank) · (x · Aᵀ) · Bᵀ, A [rank, in], B [out, rank]. Source: 2106.09685.
+//! y = x · Wᵀ + scale · (x · Aᵀ) · Bᵀ, A [rank, in], B [out, rank]; scale = alpha / rank in the paper (2106.09685),
+//! alpha / √rank where rank-stabilised (2312.03732). Rank and scale may differ from site to site.
 
-use crate::DecoderConfig;
+use crate::peft_config::SiteUpdate;
+use crate::{DecoderConfig, Error};
 use openledger_tensor::Random;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -98,12 +100,15 @@ impl Group {
 /// Where each number of an adapter stands in one flat vector, so that optimiser state and hashes are
 /// plain slices.
 ///
-/// Order: layer, group (q k v | o | gate up | down), A of the group's sites stacked [sites · rank, in],
+/// Order: layer, group (q k v | o | gate up | down), A of the group's sites stacked [sum of ranks, in],
 /// then for each site Bᵀ [rank, out].
 #[derive(Clone, Debug, PartialEq)]
 pub struct LoraLayout {
+    /// The largest of all sites.
     pub(crate) rank: usize,
     pub(crate) alpha: f32,
+    /// Whether every layer has all `sites`, of that rank, scaled by alpha / rank.
+    pub(crate) uniform: bool,
     pub(crate) sites: Vec<Site>,
     /// [layer][group].
     pub(crate) layers: Vec<[GroupLayout; 4]>,
@@ -114,7 +119,7 @@ pub struct LoraLayout {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct GroupLayout {
     pub(crate) inputs: usize,
-    /// Width of the low-rank state: sites · rank.
+    /// Width of the low-rank state: the ranks of all sites.
     pub(crate) width: usize,
     pub(crate) a: Range<usize>,
     pub(crate) sites: Vec<SiteLayout>,
@@ -127,49 +132,88 @@ pub(crate) struct SiteLayout {
     /// First column of the group's output.
     pub(crate) offset: usize,
     pub(crate) outputs: usize,
+    pub(crate) rank: usize,
+    /// Factor of the update.
+    pub(crate) scale: f32,
+    /// First row of A among those of the group.
+    pub(crate) first: usize,
     pub(crate) b_transposed: Range<usize>,
 }
 
 impl LoraLayout {
     /// For adapters of this rank on these sites of every layer.
     pub fn new(config: &DecoderConfig, rank: usize, alpha: f32, sites: &[Site]) -> Self {
-        let mut all = sites.to_vec();
-        all.sort_unstable();
-        all.dedup();
-        let mut at = 0;
-        let mut take = |n: usize| {
-            at += n;
-            at - n..at
-        };
-        let layers: Vec<_> = (0..config.num_hidden_layers)
-            .map(|_| {
-                Group::ALL.map(|group| {
-                    let mut offset = 0;
-                    let mut present = Vec::new();
-                    for site in group.sites() {
-                        let outputs = site.shape(config).1;
-                        if all.contains(site) {
-                            present.push((*site, offset, outputs));
-                        }
-                        offset += outputs;
-                    }
-                    let inputs = group.sites()[0].shape(config).0;
-                    let width = present.len() * rank;
-                    let a = take(width * inputs);
-                    let sites = present
-                        .into_iter()
-                        .map(|(site, offset, outputs)| SiteLayout {
-                            site,
-                            offset,
-                            outputs,
-                            b_transposed: take(rank * outputs),
-                        })
-                        .collect();
-                    GroupLayout { inputs, width, a, sites }
-                })
-            })
-            .collect();
-        Self { rank, alpha, sites: all, layers, len: at }
+        let update = SiteUpdate { rank, scale: alpha / rank as f32 };
+        let here = |_, site| Ok(sites.contains(&site).then_some(update));
+        let layout = Self::of(config, alpha, here).expect("the rule gives no error");
+        Self { rank, ..layout }
+    }
+
+    /// For adapters whose sites a rule names, by layer.
+    ///
+    /// Errors: those of the rule.
+    pub(crate) fn of(
+        config: &DecoderConfig,
+        alpha: f32,
+        rule: impl Fn(usize, Site) -> Result<Option<SiteUpdate>, Error>,
+    ) -> Result<Self, Error> {
+        let mut layout =
+            Self { rank: 0, alpha, uniform: true, sites: Vec::new(), layers: Vec::new(), len: 0 };
+        for layer in 0..config.num_hidden_layers {
+            let mut groups = Vec::with_capacity(Group::ALL.len());
+            for group in Group::ALL {
+                groups.push(layout.group(config, group, |site| rule(layer, site))?);
+            }
+            layout.layers.push(groups.try_into().expect("as many as there are groups"));
+        }
+        layout.sites.sort_unstable();
+        let update = SiteUpdate { rank: layout.rank, scale: alpha / layout.rank as f32 };
+        layout.uniform = layout.layers.iter().all(|groups| {
+            let sites = || groups.iter().flat_map(|group| &group.sites);
+            sites().count() == layout.sites.len()
+                && sites().all(|s| SiteUpdate { rank: s.rank, scale: s.scale } == update)
+        });
+        Ok(layout)
+    }
+
+    /// Appends one group.
+    fn group(
+        &mut self,
+        config: &DecoderConfig,
+        group: Group,
+        rule: impl Fn(Site) -> Result<Option<SiteUpdate>, Error>,
+    ) -> Result<GroupLayout, Error> {
+        let inputs = group.sites()[0].shape(config).0;
+        let (mut offset, mut width) = (0, 0);
+        let mut sites = Vec::new();
+        for site in group.sites() {
+            let outputs = site.shape(config).1;
+            if let Some(SiteUpdate { rank, scale }) = rule(*site)? {
+                let (first, b_transposed) = (width, 0..rank * outputs);
+                sites.push(SiteLayout {
+                    site: *site,
+                    offset,
+                    outputs,
+                    rank,
+                    scale,
+                    first,
+                    b_transposed,
+                });
+                width += rank;
+                self.rank = self.rank.max(rank);
+                if !self.sites.contains(site) {
+                    self.sites.push(*site);
+                }
+            }
+            offset += outputs;
+        }
+        let a = self.len..self.len + width * inputs;
+        self.len = a.end;
+        for site in &mut sites {
+            site.b_transposed = self.len..self.len + site.b_transposed.len();
+            self.len = site.b_transposed.end;
+        }
+        Ok(GroupLayout { inputs, width, a, sites })
     }
 
     /// Numbers in all.
@@ -185,17 +229,12 @@ impl LoraLayout {
     /// Whether adapters of this layout act on models of this shape.
     pub(crate) fn fits(&self, config: &DecoderConfig) -> bool {
         self.layers.len() == config.num_hidden_layers
-            && self.layers.first().is_none_or(|groups| {
+            && self.layers.iter().all(|groups| {
                 groups.iter().zip(Group::ALL).all(|(layout, group)| {
                     layout.inputs == group.sites()[0].shape(config).0
                         && layout.sites.iter().all(|s| s.outputs == s.site.shape(config).1)
                 })
             })
-    }
-
-    /// alpha / rank.
-    pub(crate) fn scale(&self) -> f32 {
-        self.alpha / self.rank as f32
     }
 
     /// Fresh values: A uniform in ±1/√in, B zero, as PEFT does. One random stream per layer and group.
@@ -218,12 +257,11 @@ impl LoraLayout {
     ) -> impl Iterator<Item = (usize, &'a SiteLayout, &'a [f32], &'a [f32])> {
         self.layers.iter().enumerate().flat_map(move |(layer, groups)| {
             groups.iter().flat_map(move |group| {
-                let rows = values[group.a.clone()].chunks_exact((self.rank * group.inputs).max(1));
-                group
-                    .sites
-                    .iter()
-                    .zip(rows)
-                    .map(move |(site, a)| (layer, site, a, &values[site.b_transposed.clone()]))
+                group.sites.iter().map(move |site| {
+                    let a = &values[group.a.clone()][site.first * group.inputs..];
+                    let a = &a[..site.rank * group.inputs];
+                    (layer, site, a, &values[site.b_transposed.clone()])
+                })
             })
         })
     }

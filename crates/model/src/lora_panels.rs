@@ -1,6 +1,6 @@
 //! An adapter packed for products, and the products.
 
-use crate::lora::{Group, GroupLayout, LoraLayout};
+use crate::lora::{Group, GroupLayout, LoraLayout, SiteLayout};
 use openledger_tensor::{Lhs, Out, PackedMatrix, Start, gemm};
 use std::ops::Range;
 
@@ -8,7 +8,6 @@ use std::ops::Range;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LoraPanels {
     layers: Vec<[GroupPanels; 4]>,
-    scale: f32,
 }
 
 /// Packed matrices of one group.
@@ -18,31 +17,42 @@ pub(crate) struct GroupPanels {
     down: PackedMatrix,
     /// A [width, in]; only for training.
     down_backward: PackedMatrix,
-    /// For each site its first output column, Bᵀ [rank, out] and, only for training, B [out, rank].
-    sites: Vec<(usize, PackedMatrix, PackedMatrix)>,
+    sites: Vec<SitePanels>,
     width: usize,
+}
+
+/// Packed matrices of one site.
+#[derive(Clone, Debug, Default)]
+struct SitePanels {
+    /// Its first column in the output of the group, and in the low-rank state.
+    offset: usize,
+    first: usize,
     rank: usize,
+    scale: f32,
+    /// Bᵀ [rank, out].
+    up: PackedMatrix,
+    /// B [out, rank]; only for training.
+    up_backward: PackedMatrix,
 }
 
 impl LoraPanels {
     pub(crate) fn new(layout: &LoraLayout, values: &[f32], backward: bool) -> Self {
-        let mut panels = Self { layers: vec![Default::default(); layout.layers.len()], scale: 0.0 };
+        let mut panels = Self { layers: vec![Default::default(); layout.layers.len()] };
         panels.set(layout, values, backward);
         panels
     }
 
     /// Packs changed values again.
     pub(crate) fn set(&mut self, layout: &LoraLayout, values: &[f32], backward: bool) {
-        self.scale = layout.scale();
         let groups = layout.layers.iter().flatten();
         for (panels, group) in self.layers.iter_mut().flatten().zip(groups) {
-            panels.set(layout.rank, group, values, backward);
+            panels.set(group, values, backward);
         }
     }
 
     /// Memory of the panels.
     pub(crate) fn bytes(&self) -> usize {
-        let site = |(_, up, back): &(usize, PackedMatrix, PackedMatrix)| up.bytes() + back.bytes();
+        let site = |s: &SitePanels| s.up.bytes() + s.up_backward.bytes();
         let group = |g: &GroupPanels| {
             g.down.bytes() + g.down_backward.bytes() + g.sites.iter().map(site).sum::<usize>()
         };
@@ -55,21 +65,32 @@ impl LoraPanels {
 }
 
 impl GroupPanels {
-    fn set(&mut self, rank: usize, layout: &GroupLayout, values: &[f32], backward: bool) {
+    fn set(&mut self, layout: &GroupLayout, values: &[f32], backward: bool) {
         let (inputs, width) = (layout.inputs, layout.width);
-        (self.width, self.rank) = (width, rank);
+        self.width = width;
         let a = &values[layout.a.clone()];
         self.down.set_columns(a, inputs, width, inputs);
         if backward {
             self.down_backward.set_rows(a, width, inputs, inputs);
         }
         self.sites.resize_with(layout.sites.len(), Default::default);
-        for ((offset, up, up_backward), site) in self.sites.iter_mut().zip(&layout.sites) {
+        for (panels, site) in self.sites.iter_mut().zip(&layout.sites) {
             let b_transposed = &values[site.b_transposed.clone()];
-            *offset = site.offset;
-            up.set_rows(b_transposed, rank, site.outputs, site.outputs);
+            let SiteLayout { rank, outputs, .. } = *site;
+            (panels.offset, panels.first) = (site.offset, site.first);
+            (panels.rank, panels.scale) = (rank, site.scale);
+            panels.up.set_rows(b_transposed, rank, outputs, outputs);
             if backward {
-                up_backward.set_columns(b_transposed, site.outputs, rank, site.outputs);
+                panels.up_backward.set_columns(b_transposed, outputs, rank, outputs);
+            }
+        }
+    }
+
+    /// Multiplies the columns of each site in a low-rank state [rows, width] by its scale.
+    fn scale(&self, low: &mut [f32]) {
+        for row in low.chunks_exact_mut(self.width) {
+            for site in &self.sites {
+                row[site.first..][..site.rank].iter_mut().for_each(|u| *u *= site.scale);
             }
         }
     }
@@ -103,11 +124,11 @@ pub(crate) fn adapt(
         let low = &mut low[from..];
         let x = Lhs::Rows { data: &x.0[rows.start * x.1..], stride: x.1 };
         gemm(rows.len(), x, &group.down, Out { data: low, stride: group.width }, Start::Zero);
-        low.iter_mut().for_each(|u| *u *= panels.scale);
-        for (i, (offset, up, _)) in group.sites.iter().enumerate() {
-            let u = Lhs::Rows { data: &low[i * group.rank..], stride: group.width };
-            let out = Out { data: &mut y.0[rows.start * y.1 + offset..], stride: y.1 };
-            gemm(rows.len(), u, up, out, Start::Continue);
+        group.scale(low);
+        for site in &group.sites {
+            let u = Lhs::Rows { data: &low[site.first..], stride: group.width };
+            let out = Out { data: &mut y.0[rows.start * y.1 + site.offset..], stride: y.1 };
+            gemm(rows.len(), u, &site.up, out, Start::Continue);
         }
     }
 }
@@ -137,7 +158,7 @@ pub(crate) fn adapt_backward(
     scratch: &mut LowRankScratch,
 ) {
     let group = panels.group(at.0, at.1);
-    let (rank, width, inputs) = (group.rank, group.width, layout.inputs);
+    let (width, inputs) = (group.width, layout.inputs);
     if width == 0 || rows == 0 {
         gradients[layout.a.clone()].fill(0.0);
         for site in &layout.sites {
@@ -147,16 +168,22 @@ pub(crate) fn adapt_backward(
     }
     let LowRankScratch { packed, d_low } = scratch;
     d_low.resize(rows * width, 0.0);
-    for (i, (site, (_, _, up))) in layout.sites.iter().zip(&group.sites).enumerate() {
+    for (site, panels) in layout.sites.iter().zip(&group.sites) {
         let dy_site = &dy.0[site.offset..];
         packed.set_rows(dy_site, rows, site.outputs, dy.1);
-        let u = Lhs::Columns { data: &low[i * rank..], stride: width };
+        let u = Lhs::Columns { data: &low[site.first..], stride: width };
         let d_b = Out { data: &mut gradients[site.b_transposed.clone()], stride: site.outputs };
-        gemm(rank, u, &*packed, d_b, Start::Zero);
-        let d_u = Out { data: &mut d_low[i * rank..], stride: width };
-        gemm(rows, Lhs::Rows { data: dy_site, stride: dy.1 }, up, d_u, Start::Zero);
+        gemm(site.rank, u, &*packed, d_b, Start::Zero);
+        let d_u = Out { data: &mut d_low[site.first..], stride: width };
+        gemm(
+            rows,
+            Lhs::Rows { data: dy_site, stride: dy.1 },
+            &panels.up_backward,
+            d_u,
+            Start::Zero,
+        );
     }
-    d_low.iter_mut().for_each(|d| *d *= panels.scale);
+    group.scale(d_low);
     packed.set_rows(x, rows, inputs, inputs);
     let d_a = Out { data: &mut gradients[layout.a.clone()], stride: inputs };
     gemm(width, Lhs::Columns { data: d_low, stride: width }, &*packed, d_a, Start::Zero);

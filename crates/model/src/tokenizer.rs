@@ -45,9 +45,7 @@ impl Tokenizer {
     ///
     /// Errors: [`TextError::Tokenizer`] for malformed files, [`TextError::VocabularyTooLarge`].
     pub fn from_json(json: &[u8]) -> Result<Self, TextError> {
-        let mut structured = tokenizers::Tokenizer::from_bytes(json).map_err(|error| {
-            TextError::Tokenizer(format!("cannot parse tokenizer.json: {error}"))
-        })?;
+        let mut structured = parse(json)?;
         structured.with_padding(None);
         structured.with_truncation(None).map_err(library)?;
 
@@ -165,6 +163,17 @@ impl std::fmt::Debug for Tokenizer {
         f.debug_struct("Tokenizer")
             .field("vocabulary_size", &self.vocabulary_size)
             .finish_non_exhaustive()
+    }
+}
+
+/// The library ends with a panic on some malformed files; here that is an error like any other.
+fn parse(json: &[u8]) -> Result<tokenizers::Tokenizer, TextError> {
+    let failed = |why: String| TextError::Tokenizer(format!("cannot parse tokenizer.json: {why}"));
+    let _: serde::de::IgnoredAny =
+        serde_json::from_slice(json).map_err(|error| failed(error.to_string()))?;
+    match std::panic::catch_unwind(|| tokenizers::Tokenizer::from_bytes(json)) {
+        Ok(parsed) => parsed.map_err(|error| failed(error.to_string())),
+        Err(_) => Err(failed("a part of it is not what its type says".into())),
     }
 }
 

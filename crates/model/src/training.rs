@@ -49,7 +49,7 @@ mod tests {
             tensor.data.iter_mut().for_each(|x| *x += random.normal() * 0.15);
         }
         let batch = batch(&config);
-        let mut trainer = FullTrainer::new(&config);
+        let mut trainer = FullTrainer::new(&config).expect("a plain llama");
         let mut gradients = Weights::zeros(&config);
         trainer.loss_and_gradients(&weights, &batch, &mut gradients);
         let gradients: Vec<Vec<f32>> =
@@ -104,6 +104,88 @@ mod tests {
         assert_eq!(ratio > 0.0, Bf16Matrix::available());
     }
 
+    /// A small model of each family, its windows shorter than the batch's sequences.
+    fn families() -> Vec<DecoderConfig> {
+        let shape = serde_json::json!({
+            "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+            "num_key_value_heads": 2, "intermediate_size": 24, "vocab_size": 40,
+            "max_position_embeddings": 64, "head_dim": 12, "tie_word_embeddings": true,
+            "sliding_window": 5, "query_pre_attn_scalar": 9,
+        });
+        let of = |settings: serde_json::Value| {
+            let mut config = shape.clone();
+            for (name, value) in settings.as_object().expect("an object") {
+                config[name] = value.clone();
+            }
+            DecoderConfig::from_json(config.to_string().as_bytes()).expect("a family")
+        };
+        vec![
+            of(serde_json::json!({
+                "model_type": "llama", "attention_bias": true, "mlp_bias": true,
+                "sliding_window": null,
+            })),
+            of(serde_json::json!({
+                "model_type": "qwen3", "use_sliding_window": true, "max_window_layers": 1,
+            })),
+            of(serde_json::json!({
+                "model_type": "gemma2", "attn_logit_softcapping": 2.0,
+                "final_logit_softcapping": 4.0,
+            })),
+            of(serde_json::json!({ "model_type": "gemma3_text", "sliding_window_pattern": 2 })),
+        ]
+    }
+
+    #[test]
+    fn gradients_of_an_adapter_of_every_family_agree_with_central_differences() {
+        for config in families() {
+            let mut weights = Weights::random(&config, 1);
+            for tensor in weights.parameters_mut() {
+                let mut random = Random::new(9, tensor.data.len() as u64);
+                tensor.data.iter_mut().for_each(|x| *x += random.normal() * 0.15);
+            }
+            let base = Decoder::new(config.clone(), weights, true);
+            let layout = LoraLayout::new(&config, 3, 6.0, &Site::ALL);
+            check_gradients(&base, &layout);
+            assert!(
+                FullTrainer::new(&config)
+                    .expect_err("refused")
+                    .to_string()
+                    .contains("train an adapter")
+            );
+        }
+    }
+
+    /// Gradients of random values against central differences of the loss.
+    fn check_gradients(base: &Decoder, layout: &LoraLayout) {
+        let mut random = Random::new(4, 4);
+        let values: Vec<f32> = (0..layout.len()).map(|_| random.normal() * 0.2).collect();
+        let batch = batch(base.config());
+        let mut trainer = LoraTrainer::new(base, layout).expect("for training");
+        let (mut gradient, mut scratch) = (vec![0.0; layout.len()], vec![0.0; layout.len()]);
+        trainer.loss_and_gradients(&values, &batch, &mut gradient);
+        let size = gradient.iter().fold(0.0f32, |a, b| a.max(b.abs()));
+        assert!(size > 0.0, "no gradient");
+        for at in (0..layout.len()).step_by(layout.len() / (12 * SAMPLES)) {
+            let mut loss = |step: f32| {
+                let mut moved = values.clone();
+                moved[at] += step;
+                trainer.loss_and_gradients(&moved, &batch, &mut scratch)
+            };
+            let step = 4e-3;
+            let estimate = (8.0 * (loss(step) - loss(-step))
+                - (loss(2.0 * step) - loss(-2.0 * step)))
+                / (12.0 * f64::from(step));
+            let error = (estimate - f64::from(gradient[at])).abs();
+            assert!(
+                error < 2e-3 * f64::from(size) + 2e-4,
+                "element {at} of {} {:?}: {estimate} and {}",
+                base.config().model_type,
+                layout.sites,
+                gradient[at]
+            );
+        }
+    }
+
     #[test]
     fn gradients_of_an_adapter_agree_with_central_differences() {
         let config = tiny();
@@ -114,31 +196,7 @@ mod tests {
         }
         let base = Decoder::new(config.clone(), weights, true);
         for sites in [&Site::ALL[..], &[Site::Key, Site::Up]] {
-            let layout = LoraLayout::new(&config, 3, 6.0, sites);
-            let mut random = Random::new(4, 4);
-            let values: Vec<f32> = (0..layout.len()).map(|_| random.normal() * 0.2).collect();
-            let batch = batch(&config);
-            let mut trainer = LoraTrainer::new(&base, &layout).expect("for training");
-            let (mut gradient, mut scratch) = (vec![0.0; layout.len()], vec![0.0; layout.len()]);
-            trainer.loss_and_gradients(&values, &batch, &mut gradient);
-            let size = gradient.iter().fold(0.0f32, |a, b| a.max(b.abs()));
-            for at in (0..layout.len()).step_by(layout.len() / (12 * SAMPLES)) {
-                let mut loss = |step: f32| {
-                    let mut moved = values.clone();
-                    moved[at] += step;
-                    trainer.loss_and_gradients(&moved, &batch, &mut scratch)
-                };
-                let step = 4e-3;
-                let estimate = (8.0 * (loss(step) - loss(-step))
-                    - (loss(2.0 * step) - loss(-2.0 * step)))
-                    / (12.0 * f64::from(step));
-                let error = (estimate - f64::from(gradient[at])).abs();
-                assert!(
-                    error < 2e-3 * f64::from(size) + 2e-4,
-                    "element {at} of {sites:?}: {estimate} and {}",
-                    gradient[at]
-                );
-            }
+            check_gradients(&base, &LoraLayout::new(&config, 3, 6.0, sites));
         }
     }
 }

@@ -1,11 +1,12 @@
 //! Safetensors: reading with our own caps, writing in bf16.
 
-use crate::{DecoderConfig, Error, Named, Weights, config::CONFIG_BYTES_MAX};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use crate::shards::{Shards, list};
+use crate::{DecoderConfig, Error, Family, Weights, config::CONFIG_BYTES_MAX};
+use safetensors::tensor::{Dtype, TensorView};
 use std::collections::HashMap;
 use std::path::Path;
 
-/// Largest weight file that is read.
+/// Largest weight file that is read; a model may have several.
 pub const WEIGHT_BYTES_MAX: u64 = 16 << 30;
 
 /// The file of the weights in a model folder.
@@ -33,32 +34,6 @@ pub(crate) fn read_capped(path: &Path, max: u64) -> Result<Vec<u8>, Error> {
         return Err(Error::TooLarge { path: path.into(), bytes, max });
     }
     std::fs::read(path).map_err(Error::file(path))
-}
-
-/// Copies a stored tensor into f32. Errors if its shape differs or a value is not finite.
-pub(crate) fn copy_tensor(view: &TensorView<'_>, to: &mut Named<&mut [f32]>) -> Result<(), Error> {
-    let wrong = |why: String| Error::Weights(format!("{}: {why}", to.name));
-    if view.shape() != to.shape {
-        return Err(wrong(format!("shape {:?}, expected {:?}", view.shape(), to.shape)));
-    }
-    let bytes = view.data();
-    match view.dtype() {
-        Dtype::F32 => {
-            for (x, b) in to.data.iter_mut().zip(bytes.as_chunks::<4>().0) {
-                *x = f32::from_le_bytes(*b);
-            }
-        }
-        Dtype::BF16 => {
-            for (x, b) in to.data.iter_mut().zip(bytes.as_chunks::<2>().0) {
-                *x = from_bf16(u16::from_le_bytes(*b));
-            }
-        }
-        other => return Err(wrong(format!("type {other:?} is not read; store bf16 or f32"))),
-    }
-    if to.data.iter().any(|x| !x.is_finite()) {
-        return Err(wrong("holds a value that is not finite".into()));
-    }
-    Ok(())
 }
 
 /// One tensor to be written.
@@ -96,35 +71,87 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     std::fs::rename(&temporary, path).map_err(Error::file(path))
 }
 
-/// Parses safetensors bytes.
-pub(crate) fn parse(bytes: &[u8]) -> Result<SafeTensors<'_>, Error> {
-    SafeTensors::deserialize(bytes).map_err(|e| Error::Weights(e.to_string()))
+/// Where a tensor of the text model stands in folders of models that see pictures too, older and newer.
+const PICTURE_MODEL_PREFIXES: [(&str, &str); 3] = [
+    ("model.", "language_model.model."),
+    ("model.", "model.language_model."),
+    ("lm_head.", "language_model.lm_head."),
+];
+
+/// What such a folder holds besides.
+const PICTURE_TENSORS: [&str; 4] = [
+    "vision_tower.",
+    "multi_modal_projector.",
+    "model.vision_tower.",
+    "model.multi_modal_projector.",
+];
+
+/// The names under which a folder may hold a tensor.
+fn stored_names(name: &str, family: Family) -> impl Iterator<Item = String> {
+    let others = PICTURE_MODEL_PREFIXES.into_iter().filter_map(move |(from, to)| {
+        let rest = name.strip_prefix(from).filter(|_| family == Family::Gemma3)?;
+        Some(format!("{to}{rest}"))
+    });
+    [name.to_owned()].into_iter().chain(others.collect::<Vec<_>>())
+}
+
+/// Tensors of other readers that change nothing here.
+fn may_be_left(name: &str, family: Family) -> bool {
+    // Old Llamas keep the frequencies, which follow from the config.
+    name.ends_with(".rotary_emb.inv_freq")
+        || family == Family::Gemma3 && PICTURE_TENSORS.iter().any(|p| name.starts_with(p))
 }
 
 impl Weights {
-    /// Reads `config.json` and `model.safetensors` of a Hugging Face folder.
+    /// Reads `config.json` and the weights of a Hugging Face folder: `model.safetensors`, or the files that
+    /// `model.safetensors.index.json` names. Of a `gemma3` folder that sees pictures the text model is read.
     ///
-    /// Errors: a file over its limit, a model this decoder does not run, a missing tensor, a wrong shape,
-    /// a value that is not finite.
+    /// A tensor goes from the file into its place a piece at a time, so nothing is held twice. Where
+    /// `config.json` does not say whether the output matrix is the embedding, it is if there is none.
+    ///
+    /// Errors: a file over its limit, a model this decoder does not run, a missing tensor or one without a
+    /// place, a wrong shape, a value that is not finite.
     pub fn load(dir: &Path) -> Result<(DecoderConfig, Self), Error> {
-        let config = read_capped(&dir.join("config.json"), CONFIG_BYTES_MAX)?;
-        let config = DecoderConfig::from_json(&config)?;
-        let bytes = read_capped(&dir.join(WEIGHT_FILE), WEIGHT_BYTES_MAX)?;
+        let json = read_capped(&dir.join("config.json"), CONFIG_BYTES_MAX)?;
+        let mut config = DecoderConfig::from_json(&json)?;
+        let family = config.architecture()?.family;
+        let mut shards = Shards::open(dir)?;
+        let head = shards.find(stored_names("lm_head.weight", family));
+        if !config.tie_word_embeddings && head.is_none() {
+            if says_whether_tied(&json) {
+                let why = "missing: lm_head.weight, which is not the embedding as config.json says";
+                return Err(Error::Weights(why.into()));
+            }
+            config.tie_word_embeddings = true;
+        }
         // Two bytes is the least a weight takes: what the config asks for is bounded by what is there.
-        if config.parameters().saturating_mul(2) > bytes.len() as u64 {
-            let (n, file) = (config.parameters(), bytes.len());
+        if config.parameters().saturating_mul(2) > shards.bytes {
+            let (n, bytes) = (config.parameters(), shards.bytes);
             return Err(Error::Weights(format!(
-                "{n} weights do not fit in a file of {file} bytes"
+                "{n} weights do not fit in files of {bytes} bytes"
             )));
         }
-        let file = parse(&bytes)?;
         let mut weights = Self::zeros(&config);
+        let mut missing = Vec::new();
         for mut tensor in weights.named_mut(&config) {
-            let view = file
-                .tensor(&tensor.name)
-                .map_err(|_| Error::Weights(format!("{} is missing", tensor.name)))?;
-            copy_tensor(&view, &mut tensor)?;
+            match shards.find(stored_names(&tensor.name, family)) {
+                Some(name) => shards.read(&name, &mut tensor)?,
+                None => missing.push(tensor.name),
+            }
         }
+        if !missing.is_empty() {
+            let missing: Vec<&str> = missing.iter().map(String::as_str).collect();
+            return Err(Error::Weights(format!("missing: {}", list(&missing))));
+        }
+        if let Some(head) = head.filter(|_| config.tie_word_embeddings) {
+            let shape = [config.vocab_size, config.hidden_size];
+            if !shards.holds(&head, &shape, &weights.embedding)? {
+                return Err(Error::Weights(format!(
+                    "{head} is not the embedding, as tie_word_embeddings says"
+                )));
+            }
+        }
+        shards.nothing_left(|name| may_be_left(name, family))?;
         Ok((config, weights))
     }
 
@@ -143,4 +170,10 @@ impl Weights {
         json.push(b'\n');
         write_whole(&dir.join("config.json"), &json)
     }
+}
+
+/// Whether a config says if the output matrix is the embedding.
+fn says_whether_tied(config: &[u8]) -> bool {
+    let config: serde_json::Value = serde_json::from_slice(config).unwrap_or_default();
+    !config["tie_word_embeddings"].is_null()
 }

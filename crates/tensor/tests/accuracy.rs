@@ -5,7 +5,7 @@
 
 use dashu_float::FBig;
 use dashu_float::round::mode::HalfEven;
-use openledger_tensor::{EXP_MAX, EXP_MIN, Random, exp, ln, pow, rsqrt, sin_cos};
+use openledger_tensor::{EXP_MAX, EXP_MIN, Random, exp, geglu, ln, pow, rsqrt, sin_cos, tanh};
 
 type Exact = FBig<HalfEven, 2>;
 
@@ -82,6 +82,52 @@ fn exp_outside_its_range_is_what_its_description_says() {
         assert_eq!(exp(x), exp(EXP_MAX));
     }
     assert!(exp(f32::NAN).is_nan());
+}
+
+#[test]
+fn tanh_is_within_its_bound() {
+    // Both sides of the place where the polynomial ends, and far out where the result is one.
+    let small = of_all_exponents().filter(|x| *x < 20.0 && *x > 1e-30);
+    let arguments = evenly(1e-3, 20.0).map(|x| x as f32).chain(around(0.625)).chain(small);
+    let truth = |x: f32| {
+        let e = exact(2.0 * f64::from(x)).exp();
+        // For small x from the series, where the quotient would lose its digits.
+        if x.abs() < 1e-8 { exact(f64::from(x)) } else { (&e - exact(1.0)) / (&e + exact(1.0)) }
+    };
+    let (error, x) = worst(arguments, |x| f32_ulps(tanh(x), &truth(x)));
+    println!("tanh: {error:.3} ULP at {x:e}");
+    assert!(error < 3.0, "{error} ULP at {x:e}");
+    for x in [0.0f32, 1e-40, 0.3, 0.7, 5.0, 100.0, f32::MAX, f32::INFINITY] {
+        assert_eq!(tanh(-x), -tanh(x), "{x:e}");
+        assert!(tanh(x) <= 1.0 && (x < 20.0 || tanh(x) == 1.0), "{x:e}");
+    }
+    assert!(tanh(f32::NAN).is_nan());
+}
+
+#[test]
+fn gelu_is_within_its_bound() {
+    let gelu = |x: f32| {
+        let mut y = [0.0];
+        geglu(&[x, 1.0], 1, &mut y);
+        y[0]
+    };
+    let truth = |x: f32| {
+        let x = exact(f64::from(x));
+        // 2 · √(2/π) to 17 digits, far beyond the bound.
+        let t = exact(1.595_769_121_605_730_8) * (&x + exact(0.044_715) * &x * &x * &x);
+        &x / (exact(1.0) + (-t).exp())
+    };
+    let tiny = of_all_exponents().filter(|x| *x < 1.0).flat_map(|x| [x, -x]);
+    let arguments = evenly(-12.0, 30.0).map(|x| x as f32).filter(|x| *x != 0.0).chain(tiny);
+    let error = |x: f32| {
+        distance(&exact(f64::from(gelu(x))), &truth(x)) / f64::from(x.abs().max(1.0))
+            * (2.0f64).powi(22)
+    };
+    let (error, x) = worst(arguments, error);
+    println!("gelu: {error:.3} · 2⁻²² at {x:e}");
+    assert!(error < 1.0, "{error} at {x:e}");
+    assert!(gelu(-1000.0).abs() < 1e-30);
+    assert_eq!(gelu(1000.0), 1000.0);
 }
 
 #[test]

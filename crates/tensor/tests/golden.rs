@@ -4,10 +4,10 @@
 //! A constant here changes only with the arithmetic, and then no published adapter can be reproduced.
 
 use openledger_tensor::{
-    AdamW, CachedRows, Heads, LayerCache, Lhs, Out, PackedMatrix, Random, RopeTable, SimdLevel,
-    Start, Turn, attention, attention_backward, cached_attention, cross_entropy, exp, gemm, ln,
-    log_likelihoods, pow, rms_norm, rms_norm_backward, rsqrt, sin_cos, sum_of_squares, swiglu,
-    swiglu_backward, with_threads,
+    AdamW, AttentionRule, CachedRows, Heads, LayerCache, Lhs, Out, PackedMatrix, Random, RopeTable,
+    SimdLevel, Start, Turn, attention, attention_backward, cached_attention, cross_entropy, exp,
+    geglu, geglu_backward, gemm, ln, log_likelihoods, pow, rms_norm, rms_norm_backward, rsqrt,
+    sin_cos, soft_cap, sum_of_squares, swiglu, swiglu_backward, tanh, with_threads,
 };
 use std::sync::{Mutex, PoisonError};
 
@@ -62,6 +62,7 @@ fn the_functions_have_their_golden_bits() {
         ("exp", of(exp), EXP),
         ("ln", of(ln), LN),
         ("rsqrt", of(rsqrt), RSQRT),
+        ("tanh", of(tanh), TANH),
         ("sin_cos", pairs(sin_cos), SIN_COS),
         ("pow", pairs(|x| (pow(x.abs(), 0.37), pow(10_000.0, -x.abs() / 64.0))), POW),
     ];
@@ -108,6 +109,14 @@ fn norms_and_activations_have_their_golden_bits() {
         swiglu_backward(&dy, width, &mut gradient);
         [h, gradient].concat()
     });
+    assert_golden("geglu", GEGLU, || {
+        let (mut h, mut gradient) = (vec![0.0; dy.len()], gate_up.clone());
+        geglu(&gate_up, width, &mut h);
+        geglu_backward(&dy, width, &mut gradient);
+        let mut capped = gate_up.clone();
+        soft_cap(&mut capped, 3.0);
+        [h, gradient, capped].concat()
+    });
 }
 
 #[test]
@@ -137,6 +146,19 @@ fn attention_has_its_golden_bits() {
         cached_attention(heads, &qkv[127 * heads.row()..], &[newest], &mut last);
         assert_eq!(last, out[127 * width..]);
         [out, gradient, last].concat()
+    });
+    let rule = AttentionRule { scale: 0.3, soft_cap: Some(2.0), window: Some(9), ..heads.into() };
+    assert_golden("capped attention in a window", WINDOW, || {
+        let (mut out, mut gradient) = (vec![0.0; rows * width], vec![0.0; qkv.len()]);
+        attention(rule, &qkv, &sequences, &mut out);
+        attention_backward(rule, &qkv, &out, &d_out, &sequences, &mut gradient);
+        let mut cache = LayerCache::new(heads, 70);
+        cache.append(heads, &qkv[60 * heads.row()..]);
+        let mut last = vec![0.0; 3 * width];
+        let newest = CachedRows { rows: 0..3, cache: &cache };
+        cached_attention(rule, &qkv[127 * heads.row()..], &[newest], &mut last);
+        assert_eq!(last, out[127 * width..]);
+        [out, gradient].concat()
     });
 }
 
@@ -178,6 +200,9 @@ const LN: u64 = 0x724728eb0464b619;
 const RSQRT: u64 = 0xc091fae2442503b4;
 const SIN_COS: u64 = 0x29916e557a133fba;
 const POW: u64 = 0x4fc238819493f97a;
+const TANH: u64 = 0;
+const GEGLU: u64 = 0;
+const WINDOW: u64 = 0;
 const GEMM: u64 = 0x345ab025db99903e;
 const NORM: u64 = 0x758c377b702425b7;
 const SWIGLU: u64 = 0xf46c4ff34b9d5fa9;

@@ -2,10 +2,10 @@
 //! definition in f64.
 
 use openledger_tensor::{
-    AdamW, CachedRows, Heads, LayerCache, Lhs, Out, PackedMatrix, Random, RopeTable, SimdLevel,
-    Start, Turn, attention, attention_backward, cached_attention, cross_entropy, gemm,
-    log_likelihoods, rms_norm, rms_norm_backward, sum_of_squares, swiglu, swiglu_backward,
-    with_threads,
+    AdamW, AttentionRule, CachedRows, Heads, LayerCache, Lhs, Out, PackedMatrix, Random, RopeTable,
+    SimdLevel, Start, Turn, attention, attention_backward, cached_attention, cross_entropy, geglu,
+    geglu_backward, gemm, log_likelihoods, rms_norm, rms_norm_backward, soft_cap,
+    soft_cap_backward, sum_of_squares, swiglu, swiglu_backward, with_threads,
 };
 use proptest::prelude::*;
 use std::ops::Range;
@@ -86,7 +86,26 @@ fn swiglu_definition(gate_up: &[f64], width: usize) -> Vec<f64> {
         .collect()
 }
 
-fn attention_definition(heads: Heads, qkv: &[f64], sequences: &[Range<usize>]) -> Vec<f64> {
+fn geglu_definition(gate_up: &[f64], width: usize) -> Vec<f64> {
+    let gelu = |x: f64| {
+        let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
+        x / 2.0 * (1.0 + inner.tanh())
+    };
+    gate_up
+        .chunks(2 * width)
+        .flat_map(|row| {
+            let (gate, up) = row.split_at(width);
+            gate.iter().zip(up).map(|(g, u)| gelu(*g) * u).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+fn cap_definition(x: f64, cap: f64) -> f64 {
+    cap * (x / cap).tanh()
+}
+
+fn attention_definition(rule: AttentionRule, qkv: &[f64], sequences: &[Range<usize>]) -> Vec<f64> {
+    let heads = rule.heads;
     let (width, d) = (heads.query * heads.dim, heads.dim);
     let rows = qkv.len() / heads.row();
     let mut out = vec![0.0; rows * width];
@@ -95,14 +114,18 @@ fn attention_definition(heads: Heads, qkv: &[f64], sequences: &[Range<usize>]) -
             let group = head / (heads.query / heads.key_value);
             let part = |row: usize, head: usize| &qkv[row * heads.row() + head * d..][..d];
             let q = part(i, head);
-            let scores: Vec<f64> = (sequence.start..=i)
+            let first = (i + 1).saturating_sub(rule.window.unwrap_or(usize::MAX));
+            let first = first.max(sequence.start);
+            let scores: Vec<f64> = (first..=i)
                 .map(|j| {
                     let k = part(j, heads.query + group);
-                    q.iter().zip(k).map(|(q, k)| q * k).sum::<f64>() / (d as f64).sqrt()
+                    let score = q.iter().zip(k).map(|(q, k)| q * k).sum::<f64>();
+                    let score = score * f64::from(rule.scale);
+                    rule.soft_cap.map_or(score, |cap| cap_definition(score, f64::from(cap)))
                 })
                 .collect();
             let sum: f64 = scores.iter().map(|s| s.exp()).sum();
-            for (j, s) in (sequence.start..=i).zip(&scores) {
+            for (j, s) in (first..=i).zip(&scores) {
                 let v = part(j, heads.query + heads.key_value + group);
                 for (out, v) in out[i * width + head * d..][..d].iter_mut().zip(v) {
                     *out += s.exp() / sum * v;
@@ -236,10 +259,53 @@ proptest! {
     }
 
     #[test]
+    fn geglu_and_its_gradient(rows in 1usize..70, width in 1usize..40, seed in any::<u64>()) {
+        let (x, dy) = (random(rows * 2 * width, seed), random(rows * width, seed ^ 2));
+        let y = same_everywhere(|| {
+            let mut y = vec![0.0; dy.len()];
+            geglu(&x, width, &mut y);
+            y
+        });
+        close(&y, &geglu_definition(&wide(&x), width), 1e-5);
+        let d = same_everywhere(|| {
+            let mut d = x.clone();
+            geglu_backward(&dy, width, &mut d);
+            d
+        });
+        if rows < 12 {
+            close(&d, &gradient(|x| dot(&geglu_definition(x, width), &dy), &wide(&x)), 1e-4);
+        }
+    }
+
+    #[test]
+    fn a_soft_cap_and_its_gradient(n in 1usize..20_000, cap in 0.5f32..50.0, seed in any::<u64>()) {
+        let (x, dy) = (random(n, seed), random(n, seed ^ 1));
+        let x: Vec<f32> = x.iter().map(|x| 4.0 * x).collect();
+        let y = same_everywhere(|| {
+            let mut y = x.clone();
+            soft_cap(&mut y, cap);
+            y
+        });
+        let definition = |x: &[f64]| -> Vec<f64> {
+            x.iter().map(|x| cap_definition(*x, f64::from(cap))).collect()
+        };
+        close(&y, &definition(&wide(&x)), 1e-5);
+        if n < 200 {
+            let mut d = dy.clone();
+            soft_cap_backward(&mut d, &y, cap);
+            close(&d, &gradient(|x| dot(&definition(x), &dy), &wide(&x)), 1e-4);
+        }
+    }
+
+    #[test]
     fn attention_and_its_gradient(
-        lengths in prop::collection::vec(1usize..60, 1..3), key_value in 1usize..3, group in 1usize..3, seed in any::<u64>()
+        lengths in prop::collection::vec(1usize..60, 1..3), key_value in 1usize..3, group in 1usize..3,
+        soft_cap in prop::option::of(0.5f32..4.0), window in prop::option::of(1usize..70),
+        scale in prop::option::of(0.2f32..1.0), seed in any::<u64>()
     ) {
         let heads = Heads { query: key_value * group, key_value, dim: 6 };
+        let rule = AttentionRule { soft_cap, window, ..heads.into() };
+        let rule = AttentionRule { scale: scale.unwrap_or(rule.scale), ..rule };
         let mut sequences: Vec<Range<usize>> = Vec::new();
         for length in &lengths {
             let start = sequences.last().map_or(0, |s| s.end);
@@ -250,19 +316,19 @@ proptest! {
         let (qkv, d_out) = (random(rows * heads.row(), seed), random(rows * width, seed ^ 1));
         let forward = || {
             let mut out = vec![0.0; rows * width];
-            attention(heads, &qkv, &sequences, &mut out);
+            attention(rule, &qkv, &sequences, &mut out);
             out
         };
         let out = same_everywhere(forward);
-        close(&out, &attention_definition(heads, &wide(&qkv), &sequences), 1e-5);
+        close(&out, &attention_definition(rule, &wide(&qkv), &sequences), 1e-5);
         let d = same_everywhere(|| {
             let mut d = vec![f32::NAN; qkv.len()];
-            attention_backward(heads, &qkv, &out, &d_out, &sequences, &mut d);
+            attention_backward(rule, &qkv, &out, &d_out, &sequences, &mut d);
             d
         });
         prop_assert!(d.iter().all(|d| d.is_finite()));
         if rows < 14 {
-            let loss = |x: &[f64]| dot(&attention_definition(heads, x, &sequences), &d_out);
+            let loss = |x: &[f64]| dot(&attention_definition(rule, x, &sequences), &d_out);
             close(&d, &gradient(loss, &wide(&qkv)), 1e-4);
         }
     }

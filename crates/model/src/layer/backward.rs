@@ -1,13 +1,13 @@
 //! The backward pass of one layer.
 
 use super::{BackwardBuffers, Layer, LayerBuffers};
-use crate::LayerWeights;
 use crate::lora::{Group, LoraLayout};
 use crate::lora_panels::{AdaptedRows, LowRankScratch, adapt_backward};
 use crate::panels::Linear;
+use crate::{Activation, LayerWeights};
 use openledger_tensor::{
-    Lhs, Out, PackedMatrix, Start, Turn, attention_backward, gemm, rms_norm_backward,
-    swiglu_backward,
+    Lhs, Out, PackedMatrix, Start, Turn, attention_backward, geglu_backward, gemm,
+    rms_norm_backward, swiglu_backward,
 };
 use std::ops::Range;
 
@@ -58,10 +58,16 @@ impl LayerBackward<'_> {
         let (packed, low_rank) = (&mut b.packed, &mut b.low_rank);
         let mut sites = Sites { index, adapters, packed, low_rank, gradients };
 
-        // result = middle + down(swiglu(gate_up(norm(middle))))
+        // result = middle + post_norm(down(swiglu(gate_up(norm(middle)))))
         let dx = Some(&mut b.hidden[..]);
-        sites.run(Group::Down, &panels.down, few, &kept.hidden, low_down, &b.stream, dx);
-        swiglu_backward(&b.hidden, f, &mut kept.gate_up);
+        let (raw, scales) = (&kept.feed_forward_raw, &kept.feed_forward_scales);
+        let norm = &weights.feed_forward_post_norm;
+        let d_down = through_norm(&b.stream, norm, raw, scales, &mut b.post);
+        sites.run(Group::Down, &panels.down, few, &kept.hidden, low_down, d_down, dx);
+        match self.layer.architecture.activation {
+            Activation::Silu => swiglu_backward(&b.hidden, f, &mut kept.gate_up),
+            Activation::GeluTanh => geglu_backward(&b.hidden, f, &mut kept.gate_up),
+        }
         let dx = Some(&mut b.normed[..few * h]);
         let (x, dy) = (&kept.middle_normed, &kept.gate_up);
         sites.run(Group::GateUp, &panels.gate_up, few, x, low_gate_up, dy, dx);
@@ -69,16 +75,19 @@ impl LayerBackward<'_> {
         let d_norm = sites.full().map(|g| &mut g.feed_forward_norm[..]);
         rms_norm_backward(&b.normed[..few * h], &kept.middle, norm, scales, &mut b.stream, d_norm);
 
-        // middle = stream + output(attention(turn(qkv(norm(stream)))))
+        // middle = stream + post_norm(output(attention(turn(head_norms(qkv(norm(stream)))))))
         let dx = Some(&mut b.attended[..]);
-        sites.run(Group::Output, &panels.output, few, &kept.attended, low_output, &b.stream, dx);
+        let (raw, scales) = (&kept.attention_raw, &kept.attention_scales);
+        let norm = &weights.attention_post_norm;
+        let d_output = through_norm(&b.stream, norm, raw, scales, &mut b.post);
+        sites.run(Group::Output, &panels.output, few, &kept.attended, low_output, d_output, dx);
         if let Some(picked) = self.layer.picked {
             spread(picked.rows, rows, h, &mut b.stream);
             spread(picked.rows, rows, attention, &mut b.attended);
             spread(picked.rows, rows, attention, &mut kept.attended);
         }
         attention_backward(
-            heads,
+            self.layer.architecture.attention(index, heads),
             &kept.qkv,
             &kept.attended,
             &b.attended,
@@ -93,6 +102,16 @@ impl LayerBackward<'_> {
             self.layer.positions,
             Turn::Backward,
         );
+        let queries = 0..heads.query * heads.dim;
+        let keys = queries.end..turned * heads.dim;
+        for (columns, norm, raw, scales) in [
+            (queries, &weights.query_norm, &kept.raw_queries, &kept.query_scales),
+            (keys, &weights.key_norm, &kept.raw_keys, &kept.key_scales),
+        ] {
+            if let Some(norm) = norm {
+                head_norms_backward(&mut b.qkv, heads.row(), columns, norm, raw, scales);
+            }
+        }
         let dx = self.input_wanted.then_some(&mut b.normed[..]);
         sites.adapters = self.layer.adapters;
         sites.run(Group::Attention, &panels.qkv, rows, &kept.normed, low_qkv, &b.qkv, dx);
@@ -166,6 +185,39 @@ impl Sites<'_, '_> {
                 }
             }
         }
+    }
+}
+
+/// The gradient before a norm from that after it; without a norm it is the same.
+fn through_norm<'a>(
+    dy: &'a [f32],
+    norm: &Option<Vec<f32>>,
+    x: &[f32],
+    scales: &[f32],
+    dx: &'a mut Vec<f32>,
+) -> &'a [f32] {
+    let Some(norm) = norm else { return dy };
+    dx.clear();
+    dx.resize(x.len(), 0.0);
+    rms_norm_backward(dy, x, norm, scales, dx, None);
+    dx
+}
+
+/// As [`through_norm`], for the heads in some columns of d [rows, stride].
+fn head_norms_backward(
+    d: &mut [f32],
+    stride: usize,
+    columns: Range<usize>,
+    norm: &[f32],
+    x: &[f32],
+    scales: &[f32],
+) {
+    let dy: Vec<f32> =
+        d.chunks_exact(stride).flat_map(|row| &row[columns.clone()]).copied().collect();
+    let mut dx = vec![0.0; dy.len()];
+    rms_norm_backward(&dy, x, norm, scales, &mut dx, None);
+    for (row, dx) in d.chunks_exact_mut(stride).zip(dx.chunks_exact(columns.len())) {
+        row[columns.clone()].copy_from_slice(dx);
     }
 }
 

@@ -95,6 +95,8 @@ pub(crate) struct BackwardBuffers {
     pub(crate) attended: Vec<f32>,
     pub(crate) qkv: Vec<f32>,
     pub(crate) hidden: Vec<f32>,
+    /// Gradient of what a norm after attention or feed-forward layer reads.
+    pub(crate) post: Vec<f32>,
     pub(crate) packed: openledger_tensor::PackedMatrix,
     pub(crate) low_rank: LowRankScratch,
 }

@@ -42,7 +42,7 @@ impl ServingAdapter {
             let rank = b_transposed.len() / site.outputs;
             let (inputs, sites, matrices) = &mut found[layer][group as usize];
             *inputs = a.len() / rank;
-            let (offset, outputs, scale) = (site.offset, site.outputs, layout.scale());
+            let (offset, outputs, scale) = (site.offset, site.outputs, site.scale);
             sites.push(LowRankSite { rank, offset, outputs, scale });
             matrices.push((a, b_transposed));
         }

@@ -5,7 +5,7 @@ use super::loss::total;
 use super::pass::{Model, Pass};
 use crate::layer::Gradients;
 use crate::panels::Panels;
-use crate::{Architecture, DecoderConfig, Weights};
+use crate::{Architecture, DecoderConfig, Error, Weights};
 use openledger_tensor::RopeTable;
 
 /// Computes losses and gradients of all weights. Holds the buffers of a run.
@@ -20,11 +20,20 @@ pub struct FullTrainer {
 
 impl FullTrainer {
     /// For models of this shape.
-    pub fn new(config: &DecoderConfig) -> Self {
+    ///
+    /// Errors: [`Error::Request`] for layers that are not those of the first Llama: the gradients of biases and
+    /// of further norms are not computed. Adapters of such models can be trained.
+    pub fn new(config: &DecoderConfig) -> Result<Self, Error> {
+        let architecture = config.architecture()?;
+        if !architecture.is_plain(config.heads()) {
+            return Err(Error::Request(format!(
+                "all weights of a {} model cannot be trained, only those of a plain llama; train an adapter",
+                config.model_type
+            )));
+        }
         let panels = Panels::new(config, &Weights::zeros(config), true);
-        let architecture = config.checked_architecture();
         let ropes = crate::decoder::rope_tables(config, &architecture);
-        Self { config: config.clone(), architecture, ropes, panels, pass: Pass::default() }
+        Ok(Self { config: config.clone(), architecture, ropes, panels, pass: Pass::default() })
     }
 
     /// Loss of one batch, Σ −weight · ln p over its targets, and its gradient, which overwrites `gradients`.

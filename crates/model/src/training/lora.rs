@@ -5,7 +5,7 @@ use super::pass::{Model, Pass, RunRows};
 use crate::layer::{Gradients, LoraTraining};
 use crate::lora_panels::LoraPanels;
 use crate::panels::Panels;
-use crate::{Activation, Decoder, Error, LoraLayout};
+use crate::{Decoder, Error, LoraLayout};
 use openledger_tensor::Bf16Matrix;
 use serde::{Deserialize, Serialize};
 
@@ -54,13 +54,6 @@ impl<'a> LoraTrainer<'a> {
     pub fn new(base: &'a Decoder, layout: &'a LoraLayout) -> Result<Self, Error> {
         if !base.for_training {
             return Err(Error::Request("the base was loaded for inference only".into()));
-        }
-        let a = &base.architecture;
-        if a.query_key_norms || a.post_norms || a.activation != Activation::Silu {
-            let family = a.family.model_type();
-            return Err(Error::Request(format!(
-                "adapters of {family} models cannot be trained yet"
-            )));
         }
         Ok(Self {
             base,

@@ -3,7 +3,8 @@
 use super::pass::{Model, Pass};
 use super::{Batch, Target};
 use openledger_tensor::{
-    Lhs, Out, PackedMatrix, Start, cross_entropy, gemm, rms_norm, rms_norm_backward,
+    Lhs, Out, PackedMatrix, Start, cross_entropy, gemm, rms_norm, rms_norm_backward, soft_cap,
+    soft_cap_backward,
 };
 use std::ops::Range;
 
@@ -34,11 +35,18 @@ impl Pass {
             rms_norm(x, norm, eps, &mut normed, &mut scales);
             logits.resize(rows * vocab, 0.0);
             head.forward(rows, &normed, logits);
+            let cap = model.architecture.logit_soft_cap.map(|cap| {
+                soft_cap(logits, cap);
+                (cap, logits.clone())
+            });
 
             let tokens: Vec<u32> = targets.iter().map(|t| t.token).collect();
             let weight: Vec<f32> = targets.iter().map(|t| t.weight).collect();
             all.extend(cross_entropy(logits, vocab, &tokens, &weight));
 
+            if let Some((cap, capped)) = cap {
+                soft_cap_backward(logits, &capped, cap);
+            }
             let mut d_normed = vec![0.0; rows * h];
             head.backward(rows, logits, &mut d_normed);
             let mut d_norm = None;

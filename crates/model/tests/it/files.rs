@@ -55,13 +55,22 @@ fn edited(edit: impl Fn(&mut Value)) -> Result<Adapter, Error> {
 #[test]
 fn what_would_be_loaded_wrongly_is_refused_by_name() {
     assert!(edited(|_| ()).is_ok());
-    let cases: [(&str, Value, &str); 11] = [
+    let cases: [(&str, Value, &str); 20] = [
         ("use_dora", true.into(), "DoRA"),
         ("bias", "all".into(), "bias"),
         ("modules_to_save", serde_json::json!(["lm_head"]), "modules_to_save"),
-        ("use_rslora", true.into(), "rank-stabilised"),
-        ("rank_pattern", serde_json::json!({"q_proj": 2}), "rank per module"),
-        ("layers_to_transform", serde_json::json!([0]), "subset of the layers"),
+        ("lora_bias", true.into(), "bias on B"),
+        ("fan_in_fan_out", true.into(), "transposed"),
+        ("trainable_token_indices", serde_json::json!([1]), "trained tokens"),
+        ("init_lora_weights", "pissa_niter_4".into(), "pissa"),
+        ("rank_pattern", serde_json::json!({"q_proj": 2}), "needs"),
+        ("rank_pattern", serde_json::json!({"(q|k)_proj": 4}), "regular expression"),
+        ("rank_pattern", serde_json::json!({"q_proj": 300}), "rank 300"),
+        ("alpha_pattern", serde_json::json!({"q_proj": -1}), "lora_alpha -1"),
+        ("layers_pattern", "blocks".into(), "layers_pattern"),
+        ("layers_to_transform", serde_json::json!([0]), "no place"),
+        ("layers_to_transform", serde_json::json!([7]), "no layer"),
+        ("target_modules", ".*_proj".into(), "not a list"),
         ("peft_type", "IA3".into(), "peft_type"),
         ("r", 0.into(), "rank"),
         ("r", 257.into(), "rank"),
@@ -117,7 +126,7 @@ fn a_config_that_asks_for_more_than_the_file_holds_is_refused_before_memory_is_t
     )
     .expect("written");
     let error = Decoder::load(dir.path()).expect_err("too greedy").to_string();
-    assert!(error.contains("do not fit in a file"), "{error}");
+    assert!(error.contains("do not fit in files"), "{error}");
 }
 
 #[test]
@@ -144,4 +153,127 @@ fn a_config_this_decoder_would_run_wrongly_is_refused() {
         config[field] = value;
         assert!(matches!(read(&config), Err(Error::Config(_))), "{field}");
     }
+}
+
+#[test]
+fn ranks_and_scales_of_single_modules_are_read_as_peft_reads_them() {
+    let base = tiny::decoder(1);
+    let uniform = edited(|_| ()).expect("uniform");
+    // The same numbers, said in other ways.
+    for edit in [
+        |c: &mut Value| {
+            c["rank_pattern"] = serde_json::json!({"q_proj": 4, "^model.layers.0.mlp.up_proj": 4})
+        },
+        |c: &mut Value| c["alpha_pattern"] = serde_json::json!({"self_attn.v_proj": 8.0}),
+        |c: &mut Value| (c["use_rslora"], c["lora_alpha"]) = (true.into(), 4.into()),
+        |c: &mut Value| c["layers_to_transform"] = serde_json::json!([0, 1]),
+        |c: &mut Value| c["target_modules"] = "all-linear".into(),
+    ] {
+        let again = edited(edit).expect("the same adapter");
+        let text = tiny::tokens(9, 1);
+        let logits = |a| base.all_logits(&text, Some(a)).expect("fits");
+        assert_eq!(logits(&again), logits(&uniform));
+    }
+    // alpha 4 at √4 is the scale of alpha 8 at 4, but the uniform hash states alpha.
+    let stabilised = edited(|c| (c["use_rslora"], c["lora_alpha"]) = (true.into(), 4.into()));
+    assert_ne!(stabilised.expect("read").hash(), uniform.hash());
+    // The first key that matches counts, as in PEFT, not the longest.
+    let first = edited(|c| {
+        c["alpha_pattern"] =
+            serde_json::from_str(r#"{"q_proj": 24, "layers.0.self_attn.q_proj": 8}"#)
+                .expect("JSON");
+    });
+    assert_ne!(first.expect("read").hash(), uniform.hash());
+
+    // An adapter with scales of its own goes through files unchanged.
+    let other = edited(|c| {
+        c["alpha_pattern"] = serde_json::json!({"layers.1.mlp.down_proj": 3, "k_proj": 5.5});
+    })
+    .expect("read");
+    let (config, weights) = other.to_bytes("tiny").expect("written");
+    let back = Adapter::from_bytes(&config, &weights, &base).expect("read again");
+    assert_eq!(back.hash(), other.hash());
+    assert_ne!(back.hash(), uniform.hash());
+}
+
+#[test]
+fn the_hash_of_a_uniform_adapter_and_of_a_plain_base_are_what_they_always_were() {
+    let hex = |hash: [u8; 32]| hash.iter().map(|b| format!("{b:02x}")).collect::<String>();
+    assert_eq!(
+        hex(tiny::adapter(4, &Site::ALL, 3).hash()),
+        "cfd8c019337298daf709250713171115b6b7ac2505b0230d5049ef9f6d404713"
+    );
+    // Computed from the files by another program, as `Decoder::hash` describes it.
+    let nano = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/nano"));
+    assert_eq!(
+        hex(Decoder::load(nano).expect("loads").hash()),
+        "47ed2ca3bfb12c887f929b75fcb5fd616017e346a2a3848ce6c696f10b920e6e"
+    );
+}
+
+/// Saves a base, and again in two files with an index.
+fn in_two_files(edit: impl Fn(&mut Value)) -> (tempfile::TempDir, Result<Decoder, Error>) {
+    use safetensors::tensor::{SafeTensors, TensorView};
+    let dir = tempfile::tempdir().expect("a folder");
+    tiny::weights(1).save(&tiny::config(), dir.path()).expect("saved");
+    let whole = dir.path().join("model.safetensors");
+    let bytes = std::fs::read(&whole).expect("written");
+    std::fs::remove_file(whole).expect("there");
+    let tensors = SafeTensors::deserialize(&bytes).expect("good").tensors();
+    let mut index = serde_json::json!({ "weight_map": {} });
+    for (name, half) in [("a.safetensors", 0), ("b.safetensors", 1)] {
+        let part: Vec<(&str, &TensorView<'_>)> =
+            tensors.iter().map(|(n, t)| (n.as_str(), t)).skip(half).step_by(2).collect();
+        for (tensor, _) in &part {
+            index["weight_map"][tensor] = name.into();
+        }
+        let part = safetensors::serialize(part, None).expect("written");
+        std::fs::write(dir.path().join(name), part).expect("written");
+    }
+    edit(&mut index);
+    std::fs::write(dir.path().join("model.safetensors.index.json"), index.to_string())
+        .expect("written");
+    let decoder = Decoder::load(dir.path());
+    (dir, decoder)
+}
+
+#[test]
+fn weights_in_several_files_are_the_same_weights() {
+    let (_, found) = in_two_files(|_| ());
+    let dir = tempfile::tempdir().expect("a folder");
+    tiny::weights(1).save(&tiny::config(), dir.path()).expect("saved");
+    assert_eq!(found.expect("loads").hash(), Decoder::load(dir.path()).expect("loads").hash());
+
+    for file in ["../b.safetensors", "/b.safetensors", "x/b.safetensors", "..", "b.bin"] {
+        let (_, found) = in_two_files(|i| i["weight_map"]["model.norm.weight"] = file.into());
+        let error = found.expect_err(file).to_string();
+        assert!(error.contains("not the name of a file"), "{error}");
+    }
+    let (_, found) = in_two_files(|i| i["weight_map"]["model.nothing"] = "a.safetensors".into());
+    assert!(found.expect_err("not there").to_string().contains("model.nothing is not in"));
+}
+
+#[test]
+fn tensors_that_are_missing_or_have_no_place_are_named() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut deeper = tiny::config();
+    tiny::weights(1).save(&deeper, dir.path()).expect("saved");
+    let write = |config: &DecoderConfig| {
+        let json = serde_json::to_vec(config).expect("plain data");
+        std::fs::write(dir.path().join("config.json"), json).expect("written");
+        Decoder::load(dir.path()).map(|d| d.config().tie_word_embeddings)
+    };
+    deeper.num_hidden_layers = 1;
+    let error = write(&deeper).expect_err("a layer too many").to_string();
+    assert!(error.contains("model.layers.1") && error.contains("no place"), "{error}");
+    (deeper.num_hidden_layers, deeper.attention_bias) = (2, true);
+    let error = write(&deeper).expect_err("no biases").to_string();
+    assert!(error.contains("missing: model.layers.0.self_attn.q_proj.bias"), "{error}");
+    // Without an output matrix: the embedding's, unless the config denies it.
+    (deeper.attention_bias, deeper.tie_word_embeddings) = (false, false);
+    assert!(write(&deeper).expect_err("denied").to_string().contains("lm_head.weight"));
+    let mut silent = serde_json::to_value(&deeper).expect("plain data");
+    silent.as_object_mut().expect("an object").remove("tie_word_embeddings");
+    std::fs::write(dir.path().join("config.json"), silent.to_string()).expect("written");
+    assert!(Decoder::load(dir.path()).expect("tied").config().tie_word_embeddings);
 }

@@ -1,0 +1,176 @@
+//! Entrances for the fuzz targets (`fuzz/`): what reads files that anyone can publish.
+//!
+//! Compiled under `cfg(fuzzing)`, and in tests, which run each on mutations of a good file.
+
+use crate::tensor_file::TensorFile;
+use crate::{
+    Adapter, ChatTemplate, Decoder, DecoderConfig, Message, Named, Role, Tokenizer, Weights,
+};
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+/// Most elements of a tensor that a target reads.
+const ELEMENTS_MAX: usize = 1 << 16;
+/// Tokens of a vocabulary that a target encodes with.
+const VOCABULARY_MAX: usize = 1 << 12;
+
+/// A safetensors file: refused, or every tensor is read whole or refused by name.
+pub fn safetensors(bytes: &[u8]) {
+    let Ok(mut file) = TensorFile::from_bytes(bytes) else { return };
+    let names: Vec<String> = file.header.names().map(str::to_owned).collect();
+    for name in names {
+        let shape = file.header.shape(&name).expect("it was listed").to_vec();
+        let count = shape.iter().try_fold(1usize, |n, x| n.checked_mul(*x));
+        let Some(count) = count.filter(|n| *n <= ELEMENTS_MAX) else { continue };
+        let mut data = vec![f32::NAN; count];
+        let mut to = Named { name: name.clone(), shape, data: &mut data[..] };
+        if file.read(&name, &mut to).is_ok() {
+            assert!(data.iter().all(|x| x.is_finite()), "a value that is not finite was read");
+        }
+    }
+}
+
+/// `adapter_config.json`, beside weights that fit the config of a good adapter.
+pub fn adapter_config(json: &[u8]) {
+    static BASE: OnceLock<(Decoder, Vec<u8>)> = OnceLock::new();
+    let (base, weights) = BASE.get_or_init(|| {
+        let config = DecoderConfig::llama(16, 2, (2, 1), 16, 16, 16);
+        let layout = crate::LoraLayout::new(&config, 2, 4.0, &crate::Site::ALL);
+        let adapter = Adapter::new(layout.clone(), &vec![0.5; layout.len()]).expect("finite");
+        let base = Decoder::new(config.clone(), Weights::random(&config, 1), false);
+        (base, adapter.to_bytes("fuzz").expect("written").1)
+    });
+    if let Ok(adapter) = Adapter::from_bytes(json, weights, base) {
+        assert!(adapter.rank() <= crate::RANK_MAX);
+        let (json, weights) = adapter.to_bytes("fuzz").expect("what was read can be written");
+        let again = Adapter::from_bytes(&json, &weights, base).expect("and read again");
+        assert_eq!(again.hash(), adapter.hash());
+    }
+}
+
+/// `config.json` of a base.
+pub fn model_config(json: &[u8]) {
+    let Ok(config) = DecoderConfig::from_json(json) else { return };
+    let architecture = config.architecture().expect("a config that was read has one");
+    assert_eq!(architecture.layers.len(), config.num_hidden_layers);
+    assert!(config.parameters() > 0);
+}
+
+/// `tokenizer.json`: refused, or it encodes a text and decodes what it encoded. The library's own panics on
+/// malformed files are caught by the reader; under libFuzzer, which ends at any panic, they are reports.
+pub fn tokenizer_json(json: &[u8]) {
+    let Ok(tokenizer) = Tokenizer::from_json(json) else { return };
+    if tokenizer.vocabulary_size() > VOCABULARY_MAX {
+        return;
+    }
+    if let Ok(tokens) = tokenizer.encode("A text, typed: <|end|> naïve 東京\n") {
+        let _ = tokenizer.decode(&tokens);
+    }
+}
+
+/// A chat template: refused, or it renders or stops within its instructions.
+pub fn chat_template(source: &[u8]) {
+    let Ok(source) = std::str::from_utf8(source) else { return };
+    let named = BTreeMap::from([("bos_token".to_owned(), "<s>".to_owned())]);
+    let Ok(template) = ChatTemplate::new(source.to_owned(), named, "</s>".to_owned()) else {
+        return;
+    };
+    let messages = [Message::new(Role::System, "be brief"), Message::user("hi")];
+    let _ = template.render(&messages, true);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use openledger_tensor::Random;
+
+    /// Mutations of each good file: short, and the same in every run.
+    const ROUNDS: usize = if cfg!(debug_assertions) { 200 } else { 3_000 };
+
+    /// Runs a target on a good file, on noise, and on mutations: bytes changed, cut out, doubled, numbers blown up.
+    fn run(target: fn(&[u8]), good: &[u8]) {
+        target(good);
+        target(b"");
+        let mut random = Random::new(99, good.len() as u64);
+        for _ in 0..ROUNDS {
+            let mut bytes = good.to_vec();
+            for _ in 0..=random.below(4) {
+                let at = random.below(bytes.len().max(1)).min(bytes.len());
+                match random.below(6) {
+                    0 => bytes.truncate(at),
+                    1 => {
+                        let end = (at + 1 + random.below(16)).min(bytes.len());
+                        bytes.drain(at..end);
+                    }
+                    2 => {
+                        let end = (at + 1 + random.below(64)).min(bytes.len());
+                        let piece = bytes[at..end].to_vec();
+                        bytes.splice(at..at, piece);
+                    }
+                    3 => {
+                        let digits: &[u8] =
+                            [&b"-1"[..], b"0", b"99999999999999999999", b"1e308", b"null"]
+                                [random.below(5)];
+                        if let Some(digit) = bytes[at..].iter().position(u8::is_ascii_digit) {
+                            bytes.splice(at + digit..at + digit + 1, digits.iter().copied());
+                        }
+                    }
+                    _ => {
+                        if let Some(byte) = bytes.get_mut(at) {
+                            *byte = random.next() as u8;
+                        }
+                    }
+                }
+            }
+            target(&bytes);
+        }
+    }
+
+    fn adapter() -> (Vec<u8>, Vec<u8>) {
+        let config = DecoderConfig::llama(16, 2, (2, 1), 16, 16, 16);
+        let layout = crate::LoraLayout::new(&config, 2, 4.0, &crate::Site::ALL);
+        let adapter = Adapter::new(layout.clone(), &vec![0.5; layout.len()]).expect("finite");
+        adapter.to_bytes("fuzz").expect("written")
+    }
+
+    #[test]
+    fn broken_weight_files_are_refused() {
+        run(safetensors, &adapter().1);
+    }
+
+    #[test]
+    fn broken_adapter_configs_are_refused() {
+        run(adapter_config, &adapter().0);
+        let patterns = br#"{"peft_type":"LORA","r":2,"lora_alpha":4,"target_modules":["q_proj","k_proj",
+            "v_proj","o_proj","gate_proj","up_proj","down_proj"],"rank_pattern":{"q_proj":2},
+            "alpha_pattern":{"layers.1.mlp.up_proj":3.5},"layers_to_transform":[0,1],"use_rslora":true}"#;
+        run(adapter_config, patterns);
+    }
+
+    #[test]
+    fn broken_model_configs_are_refused() {
+        let llama = DecoderConfig::llama(16, 2, (2, 1), 16, 16, 16);
+        run(model_config, &serde_json::to_vec(&llama).expect("plain data"));
+        run(model_config, include_bytes!("../tests/parity/gemma3.json"));
+        let gemma: serde_json::Value =
+            serde_json::from_slice(include_bytes!("../tests/parity/gemma3.json")).expect("JSON");
+        run(model_config, gemma["config"].to_string().as_bytes());
+    }
+
+    #[test]
+    fn broken_tokenizers_are_refused() {
+        let tokenizer = crate::tokenizer_training::tests::small_tokenizer().expect("trained");
+        run(tokenizer_json, tokenizer.to_json().expect("written").as_bytes());
+    }
+
+    #[test]
+    fn broken_chat_templates_are_refused() {
+        run(
+            chat_template,
+            b"{{ bos_token }}{% for message in messages %}{% if message['role'] == 'user' %}<|user|>{{ \
+              message['content'] | trim }}{% elif loop.first %}{{ raise_exception('no') }}{% else %}{{ \
+              message.content.split('</think>')[-1].lstrip('\\n') }}{% endif %}{% endfor %}\
+              {% if add_generation_prompt %}<|assistant|>{% endif %}",
+        );
+    }
+}

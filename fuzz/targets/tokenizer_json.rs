@@ -1,0 +1,4 @@
+//! The vocabulary of a base.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| openledger_model::fuzzing::tokenizer_json(bytes));

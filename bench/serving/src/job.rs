@@ -33,7 +33,13 @@ impl Plan {
     pub(crate) fn new(quick: bool) -> Self {
         if quick {
             let (batches, distinct) = (vec![32, 64], vec![1, 32, 1024]);
-            return Self { forms: vec![Form::Bf16, Form::Int8], batches, distinct, answer: 16, answers: 4 };
+            return Self {
+                forms: vec![Form::Bf16, Form::Int8],
+                batches,
+                distinct,
+                answer: 16,
+                answers: 4,
+            };
         }
         Self {
             forms: Form::ALL.to_vec(),
@@ -48,7 +54,10 @@ impl Plan {
 /// The 32.0 million parameter Llama: d = 512, 8 layers, 8 query and 4 key-value heads, feed-forward 1,408,
 /// vocabulary 8,192.
 pub(crate) fn config() -> DecoderConfig {
-    DecoderConfig { tie_word_embeddings: false, ..DecoderConfig::llama(512, 8, (8, 4), 1408, 8192, 512) }
+    DecoderConfig {
+        tie_word_embeddings: false,
+        ..DecoderConfig::llama(512, 8, (8, 4), 1408, 8192, 512)
+    }
 }
 
 /// Adapter `number`, of rank 8 on all linear layers, with a B that is not zero.

@@ -90,7 +90,8 @@ impl<'a> Run<'a> {
                 adapters: &[],
                 logits_wanted: true,
             };
-            let logits = decoder.step(&mut kv, &[step])?.remove(0).wrap_err("logits were wanted")?;
+            let logits =
+                decoder.step(&mut kv, &[step])?.remove(0).wrap_err("logits were wanted")?;
             first.push(likeliest(&logits));
         }
         Ok(Self { decoder, kv, pages, first })

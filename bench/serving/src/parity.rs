@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use eyre::{ContextCompat, Result, ensure};
-use openledger_model::serving::{PAGE_TOKENS, PageId, SequenceStep, ServingAdapter, ServingDecoder};
+use openledger_model::serving::{
+    PAGE_TOKENS, PageId, SequenceStep, ServingAdapter, ServingDecoder,
+};
 use openledger_model::{Adapter, Decoder, Weights};
 
 use crate::ours::likeliest;
@@ -38,11 +40,19 @@ pub(crate) fn check(folder: &Path, python: &Path) -> Result<String> {
         let decoder = ServingDecoder::new(config.clone(), weights.clone(), form.weights(), kv);
         let (mut worst, mut same) = (0.0f64, 0);
         for (i, theirs) in theirs.iter().enumerate() {
-            let adapter = i.checked_sub(1).map(|i| Arc::new(ServingAdapter::pack(&adapters[i], packed)));
+            let adapter =
+                i.checked_sub(1).map(|i| Arc::new(ServingAdapter::pack(&adapters[i], packed)));
             let blend: Vec<_> = adapter.into_iter().map(|a| (a, 1.0)).collect();
             let tokens = job::prompt(0);
-            let pages: Vec<_> = (0..tokens.len().div_ceil(PAGE_TOKENS) as u32).map(PageId).collect();
-            let step = SequenceStep { tokens: &tokens, before: 0, pages: &pages, adapters: &blend, logits_wanted: true };
+            let pages: Vec<_> =
+                (0..tokens.len().div_ceil(PAGE_TOKENS) as u32).map(PageId).collect();
+            let step = SequenceStep {
+                tokens: &tokens,
+                before: 0,
+                pages: &pages,
+                adapters: &blend,
+                logits_wanted: true,
+            };
             let ours = decoder.step(&mut decoder.pages(pages.len()), &[step])?.remove(0);
             let ours = ours.wrap_err("logits were wanted")?;
             ensure!(ours.len() == theirs.len(), "{} logits and {}", ours.len(), theirs.len());
@@ -51,8 +61,16 @@ pub(crate) fn check(folder: &Path, python: &Path) -> Result<String> {
             worst = worst.max(f64::from(difference / largest));
             same += usize::from(likeliest(&ours) == likeliest(theirs));
         }
-        let _ = writeln!(text, "| {form:?}, {kv:?}, {packed:?} | {worst:.1e} | {same} of {} |", theirs.len());
-        ensure!(worst <= tolerance(form), "{form:?} differs by {worst:e}, more than {:e}:\n{text}", tolerance(form));
+        let _ = writeln!(
+            text,
+            "| {form:?}, {kv:?}, {packed:?} | {worst:.1e} | {same} of {} |",
+            theirs.len()
+        );
+        ensure!(
+            worst <= tolerance(form),
+            "{form:?} differs by {worst:e}, more than {:e}:\n{text}",
+            tolerance(form)
+        );
     }
     Ok(text)
 }

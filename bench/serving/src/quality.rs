@@ -7,7 +7,8 @@ use std::sync::Arc;
 use eyre::{ContextCompat, Result};
 use openledger_factory::{Example, Proceed, Recipe, train};
 use openledger_model::serving::{
-    KvForm, LowRankForm, PAGE_TOKENS, PageId, SequenceStep, ServingAdapter, ServingDecoder, WeightForm,
+    KvForm, LowRankForm, PAGE_TOKENS, PageId, SequenceStep, ServingAdapter, ServingDecoder,
+    WeightForm,
 };
 use openledger_model::{ChatTemplate, Decoder, Message, Tokenizer, Weights};
 
@@ -100,13 +101,15 @@ fn answer(
     example: &Example,
     adapters: &[(Arc<ServingAdapter>, f32)],
 ) -> Result<Vec<(Vec<f32>, u32)>> {
-    let pages: Vec<_> = (0..example.tokens.len().div_ceil(PAGE_TOKENS) as u32).map(PageId).collect();
+    let pages: Vec<_> =
+        (0..example.tokens.len().div_ceil(PAGE_TOKENS) as u32).map(PageId).collect();
     let mut kv = decoder.pages(pages.len());
     let mut all = Vec::new();
     let mut read = 0;
     for end in example.answer_start..example.tokens.len() {
         let tokens = &example.tokens[read..end];
-        let step = SequenceStep { tokens, before: read, pages: &pages, adapters, logits_wanted: true };
+        let step =
+            SequenceStep { tokens, before: read, pages: &pages, adapters, logits_wanted: true };
         let row = decoder.step(&mut kv, &[step])?.remove(0).wrap_err("logits were wanted")?;
         all.push((row, example.tokens[end]));
         read = end;

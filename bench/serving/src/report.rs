@@ -51,7 +51,10 @@ impl Table {
             if self.engines.values().all(|m| rate(m, 0).is_none()) {
                 continue;
             }
-            let _ = write!(text, "\nBatch {batch}, {threads} threads: tokens/s/core (ratio to base only; 10 to 90 %)\n\n| engine | base only |");
+            let _ = write!(
+                text,
+                "\nBatch {batch}, {threads} threads: tokens/s/core (ratio to base only; 10 to 90 %)\n\n| engine | base only |"
+            );
             for distinct in &plan.distinct {
                 let _ = write!(text, " {distinct} |");
             }

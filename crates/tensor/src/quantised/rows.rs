@@ -99,11 +99,13 @@ impl Int8Rows {
     }
 
     /// Sum of the codes of group `block` of 32.
+    #[cfg(target_arch = "x86_64")]
     pub(crate) fn sum_of_32(&self, row: usize, block: usize) -> i32 {
         self.sums[row * self.sums_of_row() + block]
     }
 
     /// Sum of the codes of a group of 256.
+    #[cfg(target_arch = "x86_64")]
     pub(crate) fn sum(&self, row: usize, group: usize) -> i32 {
         self.group_sums[row * self.groups() + group]
     }

@@ -19,8 +19,8 @@ fn tolerance(form: Form) -> f64 {
     match form {
         Form::F32 => 2e-5,
         Form::Bf16 => 1e-2,
-        Form::Int8 => 5e-2,
-        Form::FourBit => 0.5,
+        Form::Int8 => 0.1,
+        Form::FourBit => 0.8,
     }
 }
 

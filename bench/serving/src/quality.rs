@@ -74,7 +74,7 @@ pub(crate) fn measure(steps: usize) -> Result<String> {
                 logits.push(row);
             }
         }
-        let exact = exact.get_or_insert_with(|| logits.clone());
+        let exact = &*exact.get_or_insert_with(|| logits.clone());
         let (mut error, mut spread, mut same) = (0.0, 0.0, 0usize);
         for (row, exact) in logits.iter().zip(exact) {
             let mean = exact.iter().sum::<f32>() / exact.len() as f32;

@@ -34,14 +34,12 @@ impl<'a> Ahead<'a> {
     }
 
     /// Spreads the rest over so many tiles.
-    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     pub(crate) fn spread(&mut self, tiles: usize) {
         self.pace = self.left.div_ceil(tiles.max(1));
     }
 
     /// Brings the next lines nearer: into the second cache, from where the kernels stream them.
     #[inline(always)]
-    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     pub(crate) fn advance(&mut self) {
         if self.left == 0 {
             return;

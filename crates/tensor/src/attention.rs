@@ -37,10 +37,6 @@ impl Heads {
         (self.query + 2 * self.key_value) * self.dim
     }
 
-    pub(crate) fn scale(self) -> f32 {
-        rsqrt(self.dim as f32)
-    }
-
     pub(crate) fn group(self) -> usize {
         self.query / self.key_value
     }

@@ -7,11 +7,12 @@
 //! **Invariant:** a row reads the pages of its own sequence up to its own position, nothing else: what an
 //! earlier owner left in a page changes no bit.
 
-use crate::Heads;
+use crate::AttentionRule;
 use crate::paged_kv::{PAGE_TOKENS, PagedKv, Store, padded};
 use crate::parallel::{Shared, for_each};
 use crate::reduce::{exp_sum_lanes, max_lanes};
 use crate::simd::{LANES, Simd, kernel};
+use crate::soft_cap::cap_lanes;
 use std::cell::Cell;
 use std::ops::Range;
 
@@ -39,13 +40,15 @@ thread_local! {
 ///
 /// Shapes: qkv [rows, heads.row()], out [rows, heads.query · heads.dim]. Panics if a page does not exist.
 pub fn paged_attention(
-    heads: Heads,
+    rule: impl Into<AttentionRule>,
     qkv: &[f32],
     kv: &PagedKv,
     layer: usize,
     sequences: &[PagedRows<'_>],
     out: &mut [f32],
 ) {
+    let rule = rule.into();
+    let heads = rule.heads;
     let width = heads.query * heads.dim;
     for s in sequences {
         assert!(s.rows.end * heads.row() <= qkv.len() && s.rows.end * width <= out.len(), "rows");
@@ -54,7 +57,7 @@ pub fn paged_attention(
     let out = Shared::new(out);
     for_each(sequences.len() * heads.key_value, |task| {
         let (sequence, head) = (&sequences[task / heads.key_value], task % heads.key_value);
-        attend(heads, qkv, kv, layer, sequence, head, &out);
+        attend(rule, qkv, kv, layer, sequence, head, &out);
     });
 }
 
@@ -124,7 +127,7 @@ impl Element for i8 {
 kernel! {
     /// All rows of one sequence for one key-value head.
     fn attend<S>(
-        heads: Heads,
+        rule: AttentionRule,
         qkv: &[f32],
         kv: &PagedKv,
         layer: usize,
@@ -132,13 +135,13 @@ kernel! {
         head: usize,
         out: &Shared<'_>,
     ) {
-        let reader = Reader { kv, layer, head, pages: sequence.pages, dim: heads.dim };
+        let reader = Reader { kv, layer, head, pages: sequence.pages, dim: rule.heads.dim };
         // SAFETY: inside a kernel; tasks own the rows of their sequence and the columns of their heads.
         unsafe {
             match kv.store() {
-                Store::F32(_) => run::<S, f32>(heads, qkv, &reader, sequence, out),
-                Store::Bf16(_) => run::<S, u16>(heads, qkv, &reader, sequence, out),
-                Store::Int8(..) => run::<S, i8>(heads, qkv, &reader, sequence, out),
+                Store::F32(_) => run::<S, f32>(rule, qkv, &reader, sequence, out),
+                Store::Bf16(_) => run::<S, u16>(rule, qkv, &reader, sequence, out),
+                Store::Int8(..) => run::<S, i8>(rule, qkv, &reader, sequence, out),
             }
         }
     }
@@ -148,12 +151,13 @@ kernel! {
 /// Inside a kernel of S; the rows of the sequence and the columns of the head's queries are the caller's.
 #[inline(always)]
 unsafe fn run<S: Simd, E: Element>(
-    heads: Heads,
+    rule: AttentionRule,
     qkv: &[f32],
     reader: &Reader<'_>,
     sequence: &PagedRows<'_>,
     out: &Shared<'_>,
 ) {
+    let heads = rule.heads;
     let (group, dim, width) = (heads.group(), heads.dim, heads.query * heads.dim);
     let queries = sequence.rows.len() * group;
     let mut scores = SCORES.take();
@@ -166,6 +170,9 @@ unsafe fn run<S: Simd, E: Element>(
             (sequence.rows.start + row, reader.head * group + query, sequence.before + row + 1)
         };
         let seen = place(count - 1).2.div_ceil(PAGE_TOKENS) * PAGE_TOKENS;
+        // Pages that the window of every query has left behind are not read: their probability is zero.
+        let window = rule.window.unwrap_or(usize::MAX);
+        let from = place(0).2.saturating_sub(window) / PAGE_TOKENS * PAGE_TOKENS;
         scores.resize(count * seen, 0.0);
         let (mut queries_at, mut lens) = ([&qkv[..0]; TILE], [0; TILE]);
         for i in 0..count {
@@ -176,13 +183,13 @@ unsafe fn run<S: Simd, E: Element>(
         // SAFETY: by the caller's promise; a tile has at most TILE queries.
         unsafe {
             match count {
-                1 => score::<S, E, 1>(&queries_at, reader, seen, &mut scores),
-                2 => score::<S, E, 2>(&queries_at, reader, seen, &mut scores),
-                3 => score::<S, E, 3>(&queries_at, reader, seen, &mut scores),
-                _ => score::<S, E, TILE>(&queries_at, reader, seen, &mut scores),
+                1 => score::<S, E, 1>(&queries_at, reader, from..seen, &mut scores),
+                2 => score::<S, E, 2>(&queries_at, reader, from..seen, &mut scores),
+                3 => score::<S, E, 3>(&queries_at, reader, from..seen, &mut scores),
+                _ => score::<S, E, TILE>(&queries_at, reader, from..seen, &mut scores),
             }
             for (scores, len) in scores.chunks_exact_mut(seen).zip(lens) {
-                softmax::<S>(&mut scores[..len], heads.scale());
+                softmax::<S>(&mut scores[from..len], rule, len - from);
             }
             for column in (0..dim).step_by(VALUE_VECTORS * LANES) {
                 let vectors = (dim - column).div_ceil(LANES).min(VALUE_VECTORS);
@@ -195,7 +202,7 @@ unsafe fn run<S: Simd, E: Element>(
                 macro_rules! sized {
                     ($($r:literal x $c:literal),*) => {
                         match (count, vectors) {
-                            $(($r, $c) => sum::<S, E, $r, $c>(&scores, seen, &lens, reader, column, &to),)*
+                            $(($r, $c) => sum::<S, E, $r, $c>(&scores, from..seen, &lens, reader, column, &to),)*
                             _ => unreachable!("{count} x {vectors}"),
                         }
                     };
@@ -217,12 +224,12 @@ unsafe fn run<S: Simd, E: Element>(
 unsafe fn score<S: Simd, E: Element, const R: usize>(
     queries: &[&[f32]; TILE],
     reader: &Reader<'_>,
-    seen: usize,
+    range: Range<usize>,
     scores: &mut [f32],
 ) {
-    let pages = seen / PAGE_TOKENS;
+    let (seen, pages) = (range.end, range.end / PAGE_TOKENS);
     let q: [*const f32; R] = std::array::from_fn(|i| queries[i].as_ptr());
-    for pair in (0..pages).step_by(2) {
+    for pair in (range.start / PAGE_TOKENS..pages).step_by(2) {
         let second = (pair + 1).min(pages - 1);
         let blocks =
             [pair, second].map(|p| E::block(reader.kv, reader.pages[p], reader.layer, reader.head));
@@ -257,10 +264,16 @@ unsafe fn score<S: Simd, E: Element, const R: usize>(
 /// # Safety
 /// Inside a kernel of S.
 #[inline(always)]
-unsafe fn softmax<S: Simd>(row: &mut [f32], scale: f32) {
+unsafe fn softmax<S: Simd>(row: &mut [f32], rule: AttentionRule, len: usize) {
     for x in row.iter_mut() {
-        *x *= scale;
+        *x *= rule.scale;
     }
+    if let Some(cap) = rule.soft_cap {
+        // SAFETY: inside a kernel.
+        unsafe { cap_lanes::<S>(row, cap) };
+    }
+    let unseen = len.saturating_sub(rule.window.unwrap_or(usize::MAX));
+    row[..unseen].fill(f32::NEG_INFINITY);
     // SAFETY: inside a kernel.
     let sum = unsafe {
         let max = max_lanes::<S>(row);
@@ -279,20 +292,20 @@ unsafe fn softmax<S: Simd>(row: &mut [f32], scale: f32) {
 #[inline(always)]
 unsafe fn sum<S: Simd, E: Element, const R: usize, const C: usize>(
     scores: &[f32],
-    seen: usize,
+    range: Range<usize>,
     lens: &[usize; TILE],
     reader: &Reader<'_>,
     column: usize,
     to: &[*mut f32; TILE],
 ) {
     let (dim, stride) = (reader.dim, padded(reader.dim));
-    let (shortest, longest) = (lens[0], lens[R - 1]);
+    let (shortest, longest, seen) = (lens[0], lens[R - 1], range.end);
     // SAFETY: a block holds sixteen values of `stride` elements after its keys; scores hold R rows of
     // `seen`, and no length exceeds it.
     unsafe {
         let mut acc = [[S::splat(0.0); C]; R];
-        for (p, page) in reader.pages[..longest.div_ceil(PAGE_TOKENS)].iter().enumerate() {
-            let (block, scales) = E::block(reader.kv, *page, reader.layer, reader.head);
+        for p in range.start / PAGE_TOKENS..longest.div_ceil(PAGE_TOKENS) {
+            let (block, scales) = E::block(reader.kv, reader.pages[p], reader.layer, reader.head);
             let mut value = block.wrapping_add(dim * PAGE_TOKENS + column);
             let start = p * PAGE_TOKENS;
             let mut probability = scores[start..].as_ptr();
@@ -338,7 +351,7 @@ mod tests {
     use crate::four_bit::widen;
     use crate::level::on_every_path;
     use crate::paged_kv::to_bf16;
-    use crate::{CachedRows, KvForm, LayerCache, Random, cached_attention};
+    use crate::{CachedRows, Heads, KvForm, LayerCache, Random, cached_attention};
     use proptest::prelude::*;
 
     /// Rows of one sequence that has read `before` positions, with all its positions' queries, keys, values.
@@ -371,15 +384,17 @@ mod tests {
         #[test]
         fn pages_in_f32_give_the_bits_of_a_cache_of_its_own(
             before in 0usize..70, new in 1usize..40, key_value in 1usize..3, group in 1usize..6,
-            half in 1usize..40, seed in any::<u64>()
+            half in 1usize..40, window in prop::option::of(1usize..50), soft_cap in prop::option::of(0.5f32..5.0),
+            seed in any::<u64>()
         ) {
             let heads = Heads { query: key_value * group, key_value, dim: 2 * half };
+            let rule = AttentionRule { soft_cap, window, scale: 0.3, ..heads.into() };
             let all = rows(heads, before + new, seed);
             let qkv = &all[before * heads.row()..];
             let mut cache = LayerCache::new(heads, before + new);
             cache.append(heads, &all);
             let mut expected = vec![0.0; new * heads.query * heads.dim];
-            cached_attention(heads, qkv, &[CachedRows { rows: 0..new, cache: &cache }], &mut expected);
+            cached_attention(rule, qkv, &[CachedRows { rows: 0..new, cache: &cache }], &mut expected);
             on_every_path(|level| {
                 let (mut kv, pages) = used_pages(heads, KvForm::F32, before + new, seed);
                 kv.write(heads, 1, &pages, 0, &all[..before * heads.row()]);
@@ -388,7 +403,7 @@ mod tests {
                 for threads in [1, 3] {
                     let mut out = vec![f32::NAN; expected.len()];
                     crate::with_threads(threads, || {
-                        paged_attention(heads, qkv, &kv, 1, std::slice::from_ref(&sequence), &mut out);
+                        paged_attention(rule, qkv, &kv, 1, std::slice::from_ref(&sequence), &mut out);
                     });
                     assert_eq!(bits(&out), bits(&expected), "{level:?}");
                 }

@@ -23,6 +23,7 @@ pub use rows::Int8Rows;
 
 use crate::Out;
 use crate::ahead::Ahead;
+#[cfg(target_arch = "x86_64")]
 use crate::level::SimdLevel;
 use crate::parallel::{self, Shared};
 use crate::simd::LANES;

@@ -5,9 +5,13 @@ use super::input::forward_adapted;
 use super::linear::{ServingLinear, WeightForm};
 use super::{KvForm, KvPages};
 use crate::decoder::rope_tables;
+use crate::inference::scale_embeddings;
 use crate::lora::Group;
-use crate::{DecoderConfig, Error, Weights};
-use openledger_tensor::{Int8Rows, PagedRows, RopeTable, Turn, paged_attention, rms_norm, swiglu};
+use crate::{Activation, Architecture, DecoderConfig, Error, Weights};
+use openledger_tensor::{
+    Int8Rows, PagedRows, RopeTable, Turn, geglu, paged_attention, rms_norm, soft_cap, swiglu,
+};
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 /// A base model packed for serving.
@@ -16,7 +20,9 @@ pub struct ServingDecoder {
     config: DecoderConfig,
     weight_form: WeightForm,
     kv_form: KvForm,
-    rope: RopeTable,
+    architecture: Architecture,
+    /// One per rotary embedding of the architecture.
+    ropes: Vec<RopeTable>,
     /// [vocab, hidden].
     embedding: Vec<f32>,
     layers: Vec<ServingLayer>,
@@ -34,6 +40,10 @@ struct ServingLayer {
     feed_forward_norm: Vec<f32>,
     gate_up: ServingLinear,
     down: ServingLinear,
+    attention_post_norm: Option<Vec<f32>>,
+    feed_forward_post_norm: Option<Vec<f32>>,
+    query_norm: Option<Vec<f32>>,
+    key_norm: Option<Vec<f32>>,
 }
 
 /// Rows on their way through the layers.
@@ -53,17 +63,15 @@ struct Buffers {
 
 impl ServingDecoder {
     /// Packs weights in the given form for pages of the given form.
-    ///
-    /// Panics unless the architecture is that of the first Llama.
     pub fn new(
         config: DecoderConfig,
-        weights: Weights,
+        mut weights: Weights,
         weight_form: WeightForm,
         kv_form: KvForm,
     ) -> Self {
+        weights.fold_norm_offset(&config);
         let (h, f, heads) = (config.hidden_size, config.intermediate_size, config.heads());
         let architecture = config.checked_architecture();
-        assert!(architecture.is_plain(heads), "only Llama's first architecture is served");
         let linear = |w: &[f32], inputs| ServingLinear::new(w, inputs, weight_form);
         // Four bits are too few where the choice between tokens is made.
         let head_form =
@@ -71,17 +79,22 @@ impl ServingDecoder {
         let head = weights.head.as_ref().unwrap_or(&weights.embedding);
         let head = ServingLinear::new(head, h, head_form);
         let layers = weights.layers.into_iter().map(|w| ServingLayer {
-            qkv: linear(&w.qkv, h),
-            output: linear(&w.output, heads.query * heads.dim),
-            gate_up: linear(&w.gate_up, h),
-            down: linear(&w.down, f),
+            qkv: linear(&w.qkv, h).with_bias(w.qkv_bias),
+            output: linear(&w.output, heads.query * heads.dim).with_bias(w.output_bias),
+            gate_up: linear(&w.gate_up, h).with_bias(w.gate_up_bias),
+            down: linear(&w.down, f).with_bias(w.down_bias),
             attention_norm: w.attention_norm,
             feed_forward_norm: w.feed_forward_norm,
+            attention_post_norm: w.attention_post_norm,
+            feed_forward_post_norm: w.feed_forward_post_norm,
+            query_norm: w.query_norm,
+            key_norm: w.key_norm,
         });
         Self {
             weight_form,
             kv_form,
-            rope: rope_tables(&config, &architecture).swap_remove(0),
+            ropes: rope_tables(&config, &architecture),
+            architecture,
             layers: layers.collect(),
             embedding: weights.embedding,
             norm: weights.norm,
@@ -146,6 +159,7 @@ impl ServingDecoder {
         for token in &rows.tokens {
             b.stream.extend_from_slice(&self.embedding[*token as usize * h..][..h]);
         }
+        scale_embeddings(&mut b.stream, &self.architecture);
         for index in 0..self.layers.len() {
             self.layer(index, &rows, kv, &mut b);
         }
@@ -176,7 +190,11 @@ impl ServingDecoder {
         let (x, y, codes) = (&b.normed, &mut b.qkv, &mut b.codes);
         forward_adapted(&layer.qkv, at(Group::Attention), &rows.blends, x, codes, y);
         let turned = heads.query + heads.key_value;
-        self.rope.turn(&mut b.qkv, heads.row(), turned, &rows.positions, Turn::Forward);
+        let keys = width..turned * heads.dim;
+        norm_heads(&mut b.qkv, heads.row(), 0..width, &layer.query_norm, eps, &mut b.normed);
+        norm_heads(&mut b.qkv, heads.row(), keys, &layer.key_norm, eps, &mut b.normed);
+        let rope = &self.ropes[self.architecture.layers[index].rope];
+        rope.turn(&mut b.qkv, heads.row(), turned, &rows.positions, Turn::Forward);
         for s in &rows.sequences {
             let new = &b.qkv[s.rows.start * heads.row()..s.rows.end * heads.row()];
             kv.kv.write(heads, index, &s.pages, s.before, new);
@@ -187,7 +205,8 @@ impl ServingDecoder {
             .iter()
             .map(|s| PagedRows { rows: s.rows.clone(), before: s.before, pages: &s.pages })
             .collect();
-        paged_attention(heads, &b.qkv, &kv.kv, index, &paged, &mut b.attended);
+        let rule = self.architecture.attention(index, heads);
+        paged_attention(rule, &b.qkv, &kv.kv, index, &paged, &mut b.attended);
 
         let (mut kept, mut blends) = (n, &rows.blends);
         if index + 1 == self.layers.len() && rows.wanted.len() < n {
@@ -198,6 +217,7 @@ impl ServingDecoder {
         b.update.resize(kept * h, 0.0);
         let (x, y, codes) = (&b.attended, &mut b.update, &mut b.codes);
         forward_adapted(&layer.output, at(Group::Output), blends, x, codes, y);
+        post_norm(&mut b.update, &layer.attention_post_norm, eps, &mut b.normed, &mut b.scales);
         add(&mut b.stream, &b.update);
 
         b.normed.resize(kept * h, 0.0);
@@ -207,9 +227,13 @@ impl ServingDecoder {
         let (x, y, codes) = (&b.normed, &mut b.gate_up, &mut b.codes);
         forward_adapted(&layer.gate_up, at(Group::GateUp), blends, x, codes, y);
         b.hidden.resize(kept * f, 0.0);
-        swiglu(&b.gate_up, f, &mut b.hidden);
+        match self.architecture.activation {
+            Activation::Silu => swiglu(&b.gate_up, f, &mut b.hidden),
+            Activation::GeluTanh => geglu(&b.gate_up, f, &mut b.hidden),
+        }
         let (x, y, codes) = (&b.hidden, &mut b.update, &mut b.codes);
         forward_adapted(&layer.down, at(Group::Down), blends, x, codes, y);
+        post_norm(&mut b.update, &layer.feed_forward_post_norm, eps, &mut b.normed, &mut b.scales);
         add(&mut b.stream, &b.update);
     }
 
@@ -223,7 +247,44 @@ impl ServingDecoder {
         b.logits.resize(rows * self.config.vocab_size, 0.0);
         let output = (0, Group::Output);
         forward_adapted(&self.head, output, &[], &b.normed, &mut b.codes, &mut b.logits);
+        if let Some(cap) = self.architecture.logit_soft_cap {
+            soft_cap(&mut b.logits, cap);
+        }
     }
+}
+
+/// Normalises each head in some columns of x [rows, stride], where the model does.
+fn norm_heads(
+    x: &mut [f32],
+    stride: usize,
+    columns: Range<usize>,
+    norm: &Option<Vec<f32>>,
+    eps: f32,
+    raw: &mut Vec<f32>,
+) {
+    let Some(norm) = norm else { return };
+    let mut scales = vec![0.0; columns.len() / norm.len()];
+    for row in x.chunks_exact_mut(stride) {
+        let row = &mut row[columns.clone()];
+        raw.clear();
+        raw.extend_from_slice(row);
+        rms_norm(raw, norm, eps, row, &mut scales);
+    }
+}
+
+/// Normalises x in place, where the model does.
+fn post_norm(
+    x: &mut [f32],
+    norm: &Option<Vec<f32>>,
+    eps: f32,
+    raw: &mut Vec<f32>,
+    scales: &mut Vec<f32>,
+) {
+    let Some(norm) = norm else { return };
+    raw.clear();
+    raw.extend_from_slice(x);
+    scales.resize(raw.len() / norm.len(), 0.0);
+    rms_norm(raw, norm, eps, x, scales);
 }
 
 /// x += y.

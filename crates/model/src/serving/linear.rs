@@ -22,10 +22,12 @@ pub enum WeightForm {
     FourBit,
 }
 
-/// y = x · Wᵀ.
+/// y = x · Wᵀ + b.
 #[derive(Debug)]
 pub(crate) struct ServingLinear {
     matrix: Matrix,
+    /// [outputs], where the model has one.
+    bias: Option<Vec<f32>>,
     pub(crate) inputs: usize,
     pub(crate) outputs: usize,
 }
@@ -52,7 +54,12 @@ impl ServingLinear {
                 Matrix::FourBit((&FourBitMatrix::quantise(weight, outputs, inputs)).into())
             }
         };
-        Self { matrix, inputs, outputs }
+        Self { matrix, bias: None, inputs, outputs }
+    }
+
+    /// The same with a bias [outputs].
+    pub(crate) fn with_bias(self, bias: Option<Vec<f32>>) -> Self {
+        Self { bias, ..self }
     }
 
     /// Whether products take their inputs in eight bits.
@@ -60,16 +67,21 @@ impl ServingLinear {
         matches!(self.matrix, Matrix::Int8(_) | Matrix::FourBit(_))
     }
 
-    /// y [rows, outputs] = x [rows, inputs] · Wᵀ. While it runs, what is `ahead` is brought nearer.
+    /// y [rows, outputs] = x [rows, inputs] · Wᵀ + b. While it runs, what is `ahead` is brought nearer.
     pub(crate) fn forward(&self, input: &Input<'_>, y: &mut [f32], ahead: &Ahead<'_>) {
         let (rows, stride) = (input.rows(self.inputs), self.inputs);
-        let out = Out { data: y, stride: self.outputs };
+        let out = Out { data: &mut *y, stride: self.outputs };
         let lhs = Lhs::Rows { data: input.x(), stride };
         match &self.matrix {
             Matrix::F32(matrix) => gemm(rows, lhs, matrix, out, Start::Zero),
             Matrix::Bf16(matrix) => matrix.multiply(rows, lhs, out, ahead),
             Matrix::Int8(matrix) => matrix.multiply(input.codes(), out, ahead),
             Matrix::FourBit(matrix) => matrix.multiply(input.codes(), out, ahead),
+        }
+        if let Some(bias) = &self.bias {
+            for row in y.chunks_exact_mut(self.outputs) {
+                row.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use openledger_model::serving::{
     KvForm, KvPages, LowRankForm, PAGE_TOKENS, PageId, SequenceStep, ServingAdapter,
     ServingDecoder, WeightForm,
 };
-use openledger_model::{Adapter, Site};
+use openledger_model::{Adapter, Decoder, DecoderConfig, LoraLayout, Site, Weights};
 use openledger_tensor::{Random, with_threads};
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -320,5 +320,70 @@ fn a_packed_file_comes_back_as_it_was_and_a_changed_one_is_refused() {
         bad[at] ^= 1 << random.below(8);
         std::fs::write(&path, &bad).expect("writes");
         assert!(ServingAdapter::open(&path, [7; 32]).is_err(), "byte {at}");
+    }
+}
+
+/// Random weights of any shape, each tensor away from its start.
+fn random_weights(config: &DecoderConfig, seed: u64) -> Weights {
+    let mut weights = Weights::random(config, seed);
+    for (stream, tensor) in weights.parameters_mut().into_iter().enumerate() {
+        let mut random = Random::new(seed, 100 + stream as u64);
+        tensor.data.iter_mut().for_each(|x| *x += random.normal() * 0.2);
+    }
+    weights
+}
+
+#[test]
+fn every_family_has_the_bits_of_the_exact_decoder() {
+    let shape = serde_json::json!({
+        "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "head_dim": 12, "vocab_size": 64, "max_position_embeddings": 96,
+        "rms_norm_eps": 1e-6, "tie_word_embeddings": true
+    });
+    let llama = serde_json::json!({
+        "model_type": "llama", "attention_bias": true, "mlp_bias": true,
+        "rope_scaling": {"rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+                         "original_max_position_embeddings": 24}
+    });
+    let qwen2 = serde_json::json!({
+        "model_type": "qwen2", "use_sliding_window": true, "sliding_window": 20, "max_window_layers": 1
+    });
+    let qwen3 = serde_json::json!({"model_type": "qwen3"});
+    let gemma2 = serde_json::json!({
+        "model_type": "gemma2", "hidden_activation": "gelu_pytorch_tanh", "query_pre_attn_scalar": 20.0,
+        "attn_logit_softcapping": 5.0, "final_logit_softcapping": 3.0, "sliding_window": 17
+    });
+    let gemma3 = serde_json::json!({
+        "model_type": "gemma3_text", "hidden_activation": "gelu_pytorch_tanh", "query_pre_attn_scalar": 20.0,
+        "sliding_window": 33, "sliding_window_pattern": 2, "rope_theta": 1e6, "rope_local_base_freq": 1e4
+    });
+    for family in [llama, qwen2, qwen3, gemma2, gemma3] {
+        let mut json = shape.clone();
+        for (name, value) in family.as_object().expect("an object") {
+            json[name] = value.clone();
+        }
+        let config = DecoderConfig::from_json(json.to_string().as_bytes()).expect("a config");
+        let weights = random_weights(&config, 3);
+        let exact = Decoder::new(config.clone(), weights.clone(), false);
+        assert!(!exact.architecture().is_plain(config.heads()));
+        let layout = LoraLayout::new(&config, 5, 7.0, &Site::ALL);
+        let mut random = Random::new(8, 8);
+        let values: Vec<f32> = (0..layout.len()).map(|_| random.normal() * 0.3).collect();
+        let adapter = Adapter::new(layout, &values).expect("finite");
+        let text = tiny::tokens(70, 5);
+        let expected = exact.all_logits(&text, Some(&adapter)).expect("fits");
+        let base = ServingDecoder::new(config, weights, WeightForm::F32, KvForm::F32);
+        let blend = vec![(Arc::new(ServingAdapter::new(&adapter)), 1.0)];
+        for piece in [1, 7, 70] {
+            let (mut all, pages) = sequences(std::slice::from_ref(&text), vec![blend.clone()], 1);
+            let mut kv = base.pages(pages);
+            while all[0].read < text.len() {
+                let now = piece.min(text.len() - all[0].read);
+                step(&base, &mut kv, &mut [(&mut all[0], now)], true);
+            }
+            for (read, logits) in &all[0].logits {
+                assert_eq!(logits, &bits(&expected[read - 1]), "{family}, after {read} by {piece}");
+            }
+        }
     }
 }

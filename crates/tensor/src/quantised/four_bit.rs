@@ -73,12 +73,14 @@ impl FourBitPanels {
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Path::Avx2 => unsafe { super::x86::four_bit_avx2(self, job, panels) },
-            Path::Portable => self.multiply_portable(job, panels),
+            Path::Portable => self.multiply_portable(job, panels, ahead),
         });
     }
 
-    fn multiply_portable(&self, job: Job<'_>, panels: Range<usize>) {
+    fn multiply_portable(&self, job: Job<'_>, panels: Range<usize>, mut ahead: Ahead<'_>) {
+        ahead.spread(panels.len());
         for panel in panels {
+            ahead.advance();
             portable::panel(job, panel, FOUR_BIT_GROUP, |group, codes, sums| {
                 let group = &self.groups[panel * self.groups_of_panel() + group];
                 for (half, codes) in codes.chunks(LINES * QUAD).enumerate() {
@@ -101,6 +103,7 @@ impl FourBitPanels {
     }
 
     /// Start of a panel's groups.
+    #[cfg(target_arch = "x86_64")]
     pub(super) fn panel(&self, panel: usize) -> *const u8 {
         self.groups[panel * self.groups_of_panel()..].as_ptr().cast()
     }

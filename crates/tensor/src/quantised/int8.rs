@@ -77,12 +77,14 @@ impl Int8Matrix {
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Path::Avx2 => unsafe { super::x86::int8_avx2(self, job, panels) },
-            Path::Portable => self.multiply_portable(job, panels),
+            Path::Portable => self.multiply_portable(job, panels, ahead),
         });
     }
 
-    fn multiply_portable(&self, job: Job<'_>, panels: Range<usize>) {
+    fn multiply_portable(&self, job: Job<'_>, panels: Range<usize>, mut ahead: Ahead<'_>) {
+        ahead.spread(panels.len());
         for panel in panels {
+            ahead.advance();
             portable::panel(job, panel, GROUP, |group, code, sum| {
                 let range = group_range(self.depth, group);
                 let start = panel * self.quads() + range.start / QUAD;
@@ -106,6 +108,7 @@ impl Int8Matrix {
     }
 
     /// Start of a panel's lines and of its scales.
+    #[cfg(target_arch = "x86_64")]
     pub(super) fn panel(&self, panel: usize) -> (*const u8, *const f32) {
         let lines = &self.lines[panel * self.quads()..];
         let scales = &self.scales[panel * self.groups()..];

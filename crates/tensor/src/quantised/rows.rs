@@ -22,6 +22,8 @@ pub struct Int8Rows {
     scales: Vec<f32>,
     /// Sums of the codes of 32, [rows][depth / 32]: what the offset of unsigned weights adds.
     sums: Vec<i32>,
+    /// The same of each group of 256, [rows][groups].
+    group_sums: Vec<i32>,
 }
 
 impl Int8Rows {
@@ -32,6 +34,7 @@ impl Int8Rows {
         self.codes.resize(rows * self.stride, 0);
         self.scales.resize(rows * self.groups(), 0.0);
         self.sums.resize(rows * self.sums_of_row(), 0);
+        self.group_sums.resize(rows * self.groups(), 0);
         let (stride, groups, sums) = (self.stride, self.groups(), self.sums_of_row());
         let codes = SharedCodes(self.codes.as_mut_ptr());
         let (scales, sums_at) = (Shared::new(&mut self.scales), SharedSums(self.sums.as_mut_ptr()));
@@ -48,6 +51,12 @@ impl Int8Rows {
                 quantise_row(&x[i * depth..][..depth], codes, scales, sums);
             }
         });
+        let rows = self.sums.chunks_exact(sums).zip(self.group_sums.chunks_exact_mut(groups));
+        for (sums, totals) in rows {
+            for (sums, total) in sums.chunks(GROUP / FOUR_BIT_GROUP).zip(totals) {
+                *total = sums.iter().sum();
+            }
+        }
     }
 
     /// Rows.
@@ -90,15 +99,15 @@ impl Int8Rows {
     }
 
     /// Sum of the codes of group `block` of 32.
+    #[cfg(target_arch = "x86_64")]
     pub(crate) fn sum_of_32(&self, row: usize, block: usize) -> i32 {
         self.sums[row * self.sums_of_row() + block]
     }
 
     /// Sum of the codes of a group of 256.
+    #[cfg(target_arch = "x86_64")]
     pub(crate) fn sum(&self, row: usize, group: usize) -> i32 {
-        let blocks = GROUP / FOUR_BIT_GROUP;
-        let row = &self.sums[row * self.sums_of_row()..][..self.sums_of_row()];
-        row[group * blocks..].iter().take(blocks).sum()
+        self.group_sums[row * self.groups() + group]
     }
 }
 

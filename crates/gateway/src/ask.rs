@@ -36,10 +36,10 @@ impl Gateway {
         request: &ChatRequest,
         payer: Address,
     ) -> Result<Question, ApiError> {
-        let model = self.model(&request.common.model);
-        let model = model.ok_or_else(|| ApiError::model_not_found(&request.common.model))?;
+        let model = self.model(&request.options.model);
+        let model = model.ok_or_else(|| ApiError::model_not_found(&request.options.model))?;
         let adapter = model.manifest.published();
-        let adapter = adapter.ok_or_else(|| ApiError::model_not_found(&request.common.model))?;
+        let adapter = adapter.ok_or_else(|| ApiError::model_not_found(&request.options.model))?;
         if request.own.response_format.as_ref().is_some_and(|format| !format.is_text()) {
             let message = "Only `text` is served: what a grammar forces nobody's data explains.";
             return Err(ApiError::invalid("response_format", message));
@@ -56,8 +56,8 @@ impl Gateway {
             .collect();
         let prompt = self.text.chat_prompt(&messages)?;
         let tokens_max = self.text.tokens_max(request.tokens_max(), prompt.len(), "messages")?;
-        let choices = request.common.choices();
-        let sampling = sampling(&request.common);
+        let choices = request.options.choices();
+        let sampling = sampling(&request.options);
         sampling.check(self.text.engine.base().config().vocab_size)?;
 
         let terms = self
@@ -87,7 +87,7 @@ impl Gateway {
                 adapters: vec![(adapter.into(), 1.0)],
                 sampling,
                 tokens_max,
-                stops: request.common.stops(),
+                stops: request.options.stops(),
                 logprobs: request.logprobs(),
             },
             model,

@@ -81,15 +81,15 @@ async fn chat_completions(
     let payer = gateway.authenticate(bearer(&headers)).await?;
     let (request, ignored) = ChatRequest::parse(&body)?;
     let question = gateway.admit(&request, payer).await?;
-    let (heading, choices) = (question.heading.clone(), request.common.choices() as usize);
+    let (heading, choices) = (question.heading.clone(), request.options.choices() as usize);
     let (pieces, answers) = mpsc::channel(PIECES_BUFFERED_MAX);
     let answers = ReceiverStream::new(answers);
     // A task of its own: a client that leaves stops the generation, but what was produced until then
     // is still attributed and settled.
     tokio::spawn(async move { gateway.answer(question, pieces).await });
 
-    let response = if request.common.streams() {
-        reply::streamed(heading, choices, request.common.usage_wanted(), answers)
+    let response = if request.options.streams() {
+        reply::streamed(heading, choices, request.options.usage_wanted(), answers)
     } else {
         reply::whole(&heading, choices, answers).await?
     };

@@ -9,7 +9,7 @@ use openledger_openlora::{
 use tokio::sync::mpsc;
 
 use crate::{
-    openai::{ApiError, Common, Finish, PromptRef, Scored, TokenLogprob},
+    openai::{ApiError, Finish, Options, PromptRef, Scored, TokenLogprob},
     random,
     stop_filter::StopFilter,
 };
@@ -225,7 +225,7 @@ impl Generation {
 }
 
 /// Greedy unless the request says otherwise; without a seed each request gets its own.
-pub(crate) fn sampling(request: &Common) -> Sampling {
+pub(crate) fn sampling(request: &Options) -> Sampling {
     let biases = request.biases();
     Sampling {
         temperature: request.temperature.unwrap_or(0.0),

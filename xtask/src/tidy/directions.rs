@@ -159,6 +159,7 @@ const UNRESTRICTED: &[&str] = &[
     "openledger-tests",
     "openledger-bench-attribution",
     "openledger-bench-chain",
+    "openledger-bench-serving",
     "openledger-bench-training",
 ];
 

@@ -10,8 +10,8 @@ use super::ModelServer;
 use crate::{
     ask::role,
     openai::{
-        ApiError, ChatRequest, Choice, Common, CompletionRequest, EmbeddingsRequest, Form, Heading,
-        Usage,
+        ApiError, ChatRequest, Choice, CompletionRequest, EmbeddingsRequest, Form, Heading,
+        Options, Usage,
     },
     random,
     reply::{self, Answer, Piece},
@@ -45,7 +45,7 @@ impl ModelServer {
         let tokens = self.text.chat_prompt(&messages)?;
         let tokens_max = self.text.tokens_max(request.tokens_max(), tokens.len(), "messages")?;
         let prompt = Prompted { tokens, tokens_max, echo: None };
-        self.begin(Form::Chat, &request.common, vec![prompt], request.logprobs(), now)
+        self.begin(Form::Chat, &request.options, vec![prompt], request.logprobs(), now)
     }
 
     /// `POST /v1/completions`.
@@ -68,7 +68,7 @@ impl ModelServer {
             Ok(Prompted { tokens, tokens_max, echo })
         });
         let prompts = prompts.collect::<Result<_, ApiError>>()?;
-        self.begin(Form::Text, &request.common, prompts, request.own.logprobs, now)
+        self.begin(Form::Text, &request.options, prompts, request.own.logprobs, now)
     }
 
     /// `POST /v1/embeddings`.
@@ -99,19 +99,19 @@ impl ModelServer {
     fn begin(
         &self,
         form: Form,
-        common: &Common,
+        options: &Options,
         prompts: Vec<Prompted>,
         logprobs: Option<u8>,
         now: u64,
     ) -> Result<Replies, ApiError> {
-        let adapters = self.adapters_of(&common.model)?;
-        let per_prompt = common.choices() as usize;
+        let adapters = self.adapters_of(&options.model)?;
+        let per_prompt = options.choices() as usize;
         if prompts.len() * per_prompt > ANSWERS_MAX {
             let message = format!("One request has at most {ANSWERS_MAX} answers.");
             return Err(ApiError::invalid("n", message));
         }
-        let tenant: Arc<str> = common.user.as_deref().unwrap_or_default().into();
-        let sampling = sampling(common);
+        let tenant: Arc<str> = options.user.as_deref().unwrap_or_default().into();
+        let sampling = sampling(options);
         let mut running = Vec::with_capacity(prompts.len() * per_prompt);
         for prompt in prompts {
             let asked = Asked {
@@ -120,7 +120,7 @@ impl ModelServer {
                 adapters: adapters.clone(),
                 sampling: sampling.clone(),
                 tokens_max: prompt.tokens_max,
-                stops: common.stops(),
+                stops: options.stops(),
                 logprobs,
             };
             for (number, generation) in self.text.begin(&asked, per_prompt)?.into_iter().enumerate()
@@ -139,9 +139,9 @@ impl ModelServer {
             Form::Text => format!("cmpl-{:032x}", random::u128()),
         };
         Ok(Replies {
-            heading: Heading { form, id, created: now, model: common.model.clone() },
-            streamed: common.streams(),
-            usage_wanted: common.usage_wanted(),
+            heading: Heading { form, id, created: now, model: options.model.clone() },
+            streamed: options.streams(),
+            usage_wanted: options.usage_wanted(),
             running,
         })
     }

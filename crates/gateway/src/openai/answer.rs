@@ -82,7 +82,7 @@ pub(crate) enum Form {
     Text,
 }
 
-/// What every chunk and document of one completion has in common.
+/// What every chunk and document of one completion has in options.
 #[derive(Debug, Clone)]
 pub(crate) struct Heading {
     /// How it was asked.

@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::ApiError;
-use super::common::{Common, KNOWN_TO_ALL, parse_object, read};
+use super::options::{KNOWN_TO_BOTH, Options, parse_object, read};
 
 /// Longest list of messages in one request.
 pub(crate) const MESSAGES_MAX: usize = 256;
@@ -13,7 +13,7 @@ pub(crate) const TOP_LOGPROBS_MAX: u8 = 20;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ChatRequest {
     /// What it shares with plain completions.
-    pub(crate) common: Common,
+    pub(crate) options: Options,
     /// What it has alone.
     pub(crate) own: Own,
 }
@@ -113,8 +113,8 @@ const KNOWN: &[&str] = &[
 impl ChatRequest {
     /// Parses a body, naming the parameter that is wrong, and lists the parameters that were ignored.
     pub(crate) fn parse(body: &[u8]) -> Result<(Self, Vec<String>), ApiError> {
-        let (value, ignored) = parse_object(body, &[KNOWN_TO_ALL, KNOWN])?;
-        let request = Self { common: read(&value)?, own: read(&value)? };
+        let (value, ignored) = parse_object(body, &[KNOWN_TO_BOTH, KNOWN])?;
+        let request = Self { options: read(&value)?, own: read(&value)? };
         request.check()?;
         Ok((request, ignored))
     }
@@ -130,7 +130,7 @@ impl ChatRequest {
     }
 
     fn check(&self) -> Result<(), ApiError> {
-        self.common.check()?;
+        self.options.check()?;
         if self.tokens_max() == Some(0) {
             return Err(ApiError::invalid("max_tokens", "`max_tokens` must be at least 1."));
         }

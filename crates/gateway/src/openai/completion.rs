@@ -2,7 +2,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::ApiError;
-use super::common::{Common, KNOWN_TO_ALL, parse_object, read};
+use super::options::{KNOWN_TO_BOTH, Options, parse_object, read};
 
 /// Most prompts in one request.
 pub(crate) const PROMPTS_MAX: usize = 32;
@@ -15,7 +15,7 @@ pub(crate) const TOKENS_DEFAULT: u32 = 16;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct CompletionRequest {
     /// What it shares with chat.
-    pub(crate) common: Common,
+    pub(crate) options: Options,
     /// What it has alone.
     pub(crate) own: Own,
 }
@@ -99,8 +99,8 @@ const KNOWN: &[&str] = &["prompt", "max_tokens", "logprobs", "echo", "best_of", 
 impl CompletionRequest {
     /// Parses a body, naming the parameter that is wrong, and lists the parameters that were ignored.
     pub(crate) fn parse(body: &[u8]) -> Result<(Self, Vec<String>), ApiError> {
-        let (value, ignored): (Value, _) = parse_object(body, &[KNOWN_TO_ALL, KNOWN])?;
-        let request = Self { common: read(&value)?, own: read(&value)? };
+        let (value, ignored): (Value, _) = parse_object(body, &[KNOWN_TO_BOTH, KNOWN])?;
+        let request = Self { options: read(&value)?, own: read(&value)? };
         request.check()?;
         Ok((request, ignored))
     }
@@ -111,7 +111,7 @@ impl CompletionRequest {
     }
 
     fn check(&self) -> Result<(), ApiError> {
-        self.common.check()?;
+        self.options.check()?;
         self.own.prompt.check("prompt")?;
         if self.own.max_tokens == Some(0) {
             return Err(ApiError::invalid("max_tokens", "`max_tokens` must be at least 1."));
@@ -120,7 +120,7 @@ impl CompletionRequest {
             let message = format!("`logprobs` must be between 0 and {LOGPROBS_MAX}.");
             return Err(ApiError::invalid("logprobs", message));
         }
-        if self.own.best_of.is_some_and(|best| best != self.common.choices()) {
+        if self.own.best_of.is_some_and(|best| best != self.options.choices()) {
             return Err(ApiError::invalid(
                 "best_of",
                 "`best_of` is served only where it equals `n`.",

@@ -4,8 +4,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::ApiError;
-use super::common::{parse_object, read};
 use super::completion::Prompts;
+use super::options::{parse_object, read};
 
 /// Body of `POST /v1/embeddings`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]

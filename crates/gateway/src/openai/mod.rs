@@ -2,14 +2,14 @@
 
 mod answer;
 mod chat;
-mod common;
 mod completion;
 mod embeddings;
 mod error;
+mod options;
 
 pub(crate) use answer::{Choice, Finish, Form, Heading, Scored, TokenLogprob, Usage};
 pub(crate) use chat::ChatRequest;
-pub(crate) use common::{Common, parse};
 pub(crate) use completion::{CompletionRequest, PromptRef};
 pub(crate) use embeddings::EmbeddingsRequest;
 pub(crate) use error::ApiError;
+pub(crate) use options::{Options, parse};

@@ -15,9 +15,9 @@ pub(crate) const CHOICES_MAX: u32 = 128;
 /// Most tokens whose logits one request shifts.
 pub(crate) const LOGIT_BIAS_MAX: usize = 1_024;
 
-/// What chat and plain completions have in common.
+/// What chat and plain completions have in options.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-pub(crate) struct Common {
+pub(crate) struct Options {
     /// Registered name, alias or adapter hash.
     pub(crate) model: String,
     /// 0 to 2; 0 (greedy) by default, because a receipt is easier to re-run then.
@@ -65,8 +65,8 @@ pub(crate) struct Common {
     pub(crate) user: Option<String>,
 }
 
-/// Names of the fields of [`Common`], and those that clients send for their own records.
-pub(super) const KNOWN_TO_ALL: &[&str] = &[
+/// Names of the fields of [`Options`], and those that clients send for their own records.
+pub(super) const KNOWN_TO_BOTH: &[&str] = &[
     "model",
     "temperature",
     "top_p",
@@ -104,7 +104,7 @@ pub(crate) enum Stop {
     Many(Vec<String>),
 }
 
-impl Common {
+impl Options {
     /// Stop texts.
     pub(crate) fn stops(&self) -> Vec<String> {
         match &self.stop {

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 /// 2 · √(2/π): gelu(x) = x/2 · (1 + tanh(t/2)) = x · sigmoid(t), t = `OUTER` · (x + `CUBIC` · x³). The form with
 /// the sigmoid loses nothing where tanh is near −1.
-const OUTER: f32 = 1.595_769_1;
+const OUTER: f32 = 1.595_769;
 const CUBIC: f32 = 0.044_715;
 
 /// hᵢ = gelu(gateᵢ) · upᵢ with the tanh form of gelu.

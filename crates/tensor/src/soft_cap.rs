@@ -11,7 +11,7 @@ const SMALL: f32 = 0.625;
 /// tanh x = x + x³ · Q(x²); Chebyshev fit of Q on [0, `SMALL`²], highest power first. Relative error of the
 /// result below 2⁻²⁵ before rounding.
 const TANH_TERMS: [f32; 5] =
-    [-6.096_714_3e-3, 2.099_718e-2, -5.385_090_8e-2, 1.333_276_9e-1, -3.333_332_8e-1];
+    [-6.096_714e-3, 2.099_718e-2, -5.385_090_8e-2, 1.333_277e-1, -3.333_332_8e-1];
 
 /// Elements of one task of [`soft_cap`].
 const CHUNK: usize = 1 << 12;

@@ -84,7 +84,7 @@ impl Shards {
     }
 
     /// The first of some names that there is a tensor of.
-    pub(crate) fn find<'a>(&self, mut names: impl Iterator<Item = String>) -> Option<String> {
+    pub(crate) fn find(&self, mut names: impl Iterator<Item = String>) -> Option<String> {
         names.find(|name| self.files.iter().any(|file| file.header.has(name)))
     }
 

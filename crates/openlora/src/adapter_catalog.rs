@@ -1,7 +1,7 @@
 //! All adapters that can be named, whether in memory or not.
 //!
-//! A registered adapter is a name, a place and a size: about a hundred and fifty bytes, so a hundred
-//! thousand of them are nothing. What is read of it before the first request is the length of one file.
+//! A registered adapter is a name, a place and a size: a few hundred bytes, so a hundred thousand of them
+//! take some tens of megabytes. What is read of it before the first request is the length of one file.
 //!
 //! Adapters come from folders, which are read again after an eviction, or from memory. The latter have no
 //! other place to come back from, so the adapter itself is kept here, outside the engine's memory budget,

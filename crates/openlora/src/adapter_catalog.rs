@@ -1,7 +1,7 @@
 //! All adapters that can be named, whether in memory or not.
 //!
-//! A registered adapter is a name, a place and a size: about a hundred and fifty bytes, so a hundred
-//! thousand of them are nothing. What is read of it before the first request is the length of one file.
+//! A registered adapter is a name, a place and a size: a few hundred bytes, so a hundred thousand of them
+//! take some tens of megabytes. What is read of it before the first request is the length of one file.
 //!
 //! Adapters come from folders, which are read again after an eviction, or from memory. The latter have no
 //! other place to come back from, so the adapter itself is kept here, outside the engine's memory budget,
@@ -38,6 +38,8 @@ pub enum AdapterSource {
     Memory(Arc<Adapter>),
     /// A PEFT folder.
     Folder(PathBuf),
+    /// A packed file of `openledger_model::serving`: mapped, not read.
+    Packed(PathBuf),
 }
 
 /// What is known of a registered adapter.
@@ -47,8 +49,8 @@ pub struct AdapterInfo {
     pub name: String,
     /// Its content, once it was read.
     pub hash: Option<AdapterHash>,
-    /// Folder it is read from.
-    pub folder: Option<PathBuf>,
+    /// Folder or file it is read from.
+    pub path: Option<PathBuf>,
     /// Memory it takes now; `None` while it is not in memory.
     pub resident_bytes: Option<usize>,
     /// Why it could not be read the last time.
@@ -67,7 +69,10 @@ enum Place {
     Memory(Arc<Adapter>),
     /// A subfolder, with the adapter's name, of a folder that was scanned.
     Scanned(u32),
+    /// A packed file there, with the adapter's name and `.adapter`.
+    ScannedFile(u32),
     Folder(Box<Path>),
+    File(Box<Path>),
 }
 
 #[derive(Debug)]
@@ -117,39 +122,43 @@ impl AdapterCatalog {
         id
     }
 
-    /// Registers one PEFT folder under a name. Errors: [`Error::NameTaken`], [`Error::Invalid`] if the
-    /// folder holds no adapter.
+    /// Registers one PEFT folder, or one packed file, under a name. Errors: [`Error::NameTaken`],
+    /// [`Error::Invalid`] if there is no adapter.
     pub(crate) fn register_folder(&mut self, name: &str, path: &Path) -> Result<AdapterId, Error> {
         if name.is_empty() || name.len() > ADAPTER_NAME_BYTES_MAX {
             let why = format!("a name has 1 to {ADAPTER_NAME_BYTES_MAX} bytes");
             return Err(Error::Invalid { field: "lora_name", why });
         }
-        let file = path.join(WEIGHT_FILE_OF_ADAPTER);
+        let packed = path.is_file();
+        let file = if packed { path.to_owned() } else { path.join(WEIGHT_FILE_OF_ADAPTER) };
         let file_bytes = fs::metadata(&file).map_err(|error| Error::Invalid {
             field: "lora_path",
             why: format!("{} cannot be read: {error}", file.display()),
         })?;
-        self.add(name, Place::Folder(path.into()), file_bytes.len())
-            .ok_or_else(|| Error::NameTaken(name.to_owned()))
+        let place = if packed { Place::File(path.into()) } else { Place::Folder(path.into()) };
+        self.add(name, place, file_bytes.len()).ok_or_else(|| Error::NameTaken(name.to_owned()))
     }
 
-    /// Registers every subfolder of `folder` that holds an adapter, under its name. Returns how many are
+    /// Registers every PEFT folder and every packed file in `folder` under its name. Returns how many are
     /// new. Names that are taken, or are no text, are passed over.
     pub(crate) fn scan(&mut self, folder: &Path) -> std::io::Result<usize> {
         let number = u32::try_from(self.scanned.len()).expect("fewer folders than that");
         self.scanned.push(folder.to_owned());
         let mut new = 0;
-        for subfolder in fs::read_dir(folder)? {
-            let subfolder = subfolder?;
-            let Ok(file) = fs::metadata(subfolder.path().join(WEIGHT_FILE_OF_ADAPTER)) else {
-                continue;
-            };
-            let name = subfolder.file_name();
+        for found in fs::read_dir(folder)? {
+            let found = found?;
+            let name = found.file_name();
             let Some(name) = name.to_str().filter(|name| name.len() <= ADAPTER_NAME_BYTES_MAX)
             else {
                 continue;
             };
-            new += usize::from(self.add(name, Place::Scanned(number), file.len()).is_some());
+            let (name, file, place) = match name.strip_suffix(PACKED_SUFFIX) {
+                Some(stem) => (stem, found.path(), Place::ScannedFile(number)),
+                None => (name, found.path().join(WEIGHT_FILE_OF_ADAPTER), Place::Scanned(number)),
+            };
+            if let Ok(file) = fs::metadata(file).and_then(|file| only_files(&file)) {
+                new += usize::from(self.add(name, place, file).is_some());
+            }
         }
         Ok(new)
     }
@@ -187,8 +196,13 @@ impl AdapterCatalog {
         let source = match &entry.place {
             Place::Memory(adapter) => AdapterSource::Memory(Arc::clone(adapter)),
             Place::Folder(path) => AdapterSource::Folder(path.to_path_buf()),
+            Place::File(path) => AdapterSource::Packed(path.to_path_buf()),
             Place::Scanned(number) => {
                 AdapterSource::Folder(self.scanned[*number as usize].join(entry.name()))
+            }
+            Place::ScannedFile(number) => {
+                let file = entry.name() + PACKED_SUFFIX;
+                AdapterSource::Packed(self.scanned[*number as usize].join(file))
             }
         };
         Some((source, entry.file_bytes))
@@ -248,14 +262,14 @@ impl AdapterCatalog {
     /// What is known of one adapter.
     pub(crate) fn info(&self, id: AdapterId) -> Option<AdapterInfo> {
         let entry = self.entry(id)?;
-        let folder = match self.source(id)?.0 {
+        let path = match self.source(id)?.0 {
             AdapterSource::Memory(_) => None,
-            AdapterSource::Folder(path) => Some(path),
+            AdapterSource::Folder(path) | AdapterSource::Packed(path) => Some(path),
         };
         Some(AdapterInfo {
             name: entry.name(),
             hash: entry.hash,
-            folder,
+            path,
             resident_bytes: (entry.resident_bytes > 0).then_some(entry.resident_bytes),
             broken: entry.broken.as_ref().map(|broken| broken.why.clone()),
         })
@@ -323,6 +337,14 @@ impl Entry {
 /// The file that holds an adapter's numbers.
 const WEIGHT_FILE_OF_ADAPTER: &str = "adapter_model.safetensors";
 
+/// How the name of a packed file ends.
+const PACKED_SUFFIX: &str = ".adapter";
+
+/// The length of a file; an error for anything else.
+fn only_files(found: &fs::Metadata) -> std::io::Result<u64> {
+    if found.is_file() { Ok(found.len()) } else { Err(std::io::ErrorKind::InvalidInput.into()) }
+}
+
 fn hex(hash: AdapterHash) -> String {
     hash.to_string().split_off(2)
 }
@@ -347,9 +369,15 @@ mod tests {
         let hash = AdapterHash([0xab; 32]);
         folder_with(root.path(), "poet");
         folder_with(root.path(), &hex(hash));
+        fs::write(root.path().join("packed.adapter"), [0; 7]).expect("writable");
         fs::create_dir(root.path().join("empty")).expect("writable");
         let mut catalog = AdapterCatalog::default();
-        assert_eq!(catalog.scan(root.path()).expect("readable"), 2);
+        assert_eq!(catalog.scan(root.path()).expect("readable"), 3);
+        let packed = catalog.find(&named("packed")).expect("registered");
+        let (AdapterSource::Packed(path), 7) = catalog.source(packed).expect("there") else {
+            panic!("it is a file")
+        };
+        assert_eq!(path, root.path().join("packed.adapter"));
         assert_eq!(catalog.scan(root.path()).expect("readable"), 0);
         let poet = catalog.find(&named("poet")).expect("registered");
         let (AdapterSource::Folder(path), bytes) = catalog.source(poet).expect("there") else {
@@ -358,7 +386,7 @@ mod tests {
         assert_eq!((path, bytes), (root.path().join("poet"), 10));
         assert!(catalog.find(&AdapterRef::Hash(hash)).is_ok());
         assert!(catalog.find(&named("empty")).is_err());
-        assert_eq!(catalog.len(), 2);
+        assert_eq!(catalog.len(), 3);
     }
 
     #[test]

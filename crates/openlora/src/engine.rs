@@ -3,7 +3,10 @@ use std::{
     thread,
 };
 
-use openledger_model::{Decoder, serving::ServingDecoder};
+use openledger_model::{
+    Decoder,
+    serving::{LowRankForm, ServingDecoder},
+};
 use tokio::sync::mpsc as async_mpsc;
 
 use crate::{
@@ -16,7 +19,7 @@ use crate::{
     scheduler::{Limits, Scheduler},
     scoring_loop,
     serving_loop::ServingLoop,
-    serving_model::{PeftLoader, ServingModel},
+    serving_model::{ServingLoader, ServingModel},
 };
 
 /// How an engine is run.
@@ -24,6 +27,8 @@ use crate::{
 pub struct Config {
     /// Memory for keys, values and adapters together.
     pub memory_bytes: usize,
+    /// How adapters are kept in memory that do not come packed: bf16 loses nothing, int8 takes half.
+    pub adapter_form: LowRankForm,
     /// Answers that wait for a place in the batch; one more is refused.
     pub queue_max: usize,
     /// Answers generated at the same time.
@@ -39,6 +44,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             memory_bytes: 512 << 20,
+            adapter_form: LowRankForm::Bf16,
             queue_max: 256,
             batch_max: 32,
             step_tokens_max: 256,
@@ -61,7 +67,8 @@ impl Engine {
         config: Config,
     ) -> Result<Handle, Error> {
         let model = ServingModel::new(serving, config.memory_bytes);
-        Self::start_with(Arc::clone(&base), model, PeftLoader::new(base), config)
+        let loader = ServingLoader::new(Arc::clone(&base), config.adapter_form);
+        Self::start_with(base, model, loader, config)
     }
 
     /// As [`Self::start`], with any model and any reader of adapters. One thread generates, another

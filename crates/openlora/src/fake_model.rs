@@ -15,6 +15,8 @@ use crate::{
 
 pub(crate) const VOCABULARY: usize = 11;
 pub(crate) const CONTEXT: usize = 256;
+/// The model refuses a step with this adapter.
+pub(crate) const REFUSED: u64 = 66;
 /// Pages of a fake model.
 pub(crate) const PAGES: usize = 64;
 
@@ -97,6 +99,9 @@ impl Model for FakeModel {
     }
 
     fn step(&mut self, batch: &[Step<'_, FakeAdapter>]) -> Result<Vec<Option<Vec<f32>>>, String> {
+        if batch.iter().any(|step| step.adapters.iter().any(|(adapter, _)| adapter.0 == REFUSED)) {
+            return Err("an adapter of another shape".to_owned());
+        }
         let blend = |step: &Step<'_, FakeAdapter>| {
             blend_hash(step.adapters.iter().map(|(adapter, weight)| (adapter.0, *weight)))
         };

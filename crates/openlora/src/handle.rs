@@ -180,14 +180,16 @@ impl Handle {
         hash
     }
 
-    /// Makes the adapter of a PEFT folder callable by `name`; it is read when it is first asked for.
+    /// Makes the adapter of a PEFT folder, or of a packed file, callable by `name`; it is read when it is
+    /// first asked for.
     ///
-    /// Errors: [`Error::NameTaken`], [`Error::Invalid`] if there is no adapter in the folder.
+    /// Errors: [`Error::NameTaken`], [`Error::Invalid`] if there is no adapter.
     pub fn register_folder(&self, name: &str, path: &Path) -> Result<(), Error> {
         self.inner.shared.catalog_mut().register_folder(name, path).map(drop)
     }
 
-    /// Makes every PEFT folder in `folder` callable by its name. Returns how many are new.
+    /// Makes every PEFT folder in `folder`, and every packed file `<name>.adapter`, callable by its name.
+    /// Returns how many are new.
     pub fn register_all(&self, folder: &Path) -> std::io::Result<usize> {
         self.inner.shared.catalog_mut().scan(folder)
     }

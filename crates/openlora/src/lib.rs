@@ -57,5 +57,5 @@ pub use request::{
     AdapterHash, AdapterRef, Event, FinishReason, GenerateRequest, ScoreRequest, Token,
 };
 pub use sampling::{LOGIT_BIAS_MAX, Sampler, Sampling};
-pub use serving_model::{PeftLoader, ServingModel};
+pub use serving_model::{ServingLoader, ServingModel};
 pub use token_logprobs::{TOP_LOGPROBS_MAX, TokenLogprobs};

@@ -40,6 +40,7 @@ pub trait Model: Send + 'static {
 
     /// Reads the tokens of all sequences. One result for each: the logits [vocabulary], if wanted.
     ///
-    /// Errors: a message for the log; then every sequence of the batch fails.
+    /// Errors: why it was refused; then nothing was written. The engine repeats it sequence by sequence, and
+    /// those that are refused alone fail.
     fn step(&mut self, batch: &[Step<'_, Self::Adapter>]) -> Result<Vec<Option<Vec<f32>>>, String>;
 }

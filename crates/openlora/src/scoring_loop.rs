@@ -32,10 +32,17 @@ fn score(
     let read = |source: &Option<AdapterSource>| match source {
         None => Ok(None),
         Some(AdapterSource::Memory(adapter)) => Ok(Some(Arc::clone(adapter))),
-        Some(AdapterSource::Folder(path)) => Adapter::load(path, base).map(|a| Some(Arc::new(a))),
+        Some(AdapterSource::Folder(path)) => {
+            Adapter::load(path, base).map(|adapter| Some(Arc::new(adapter))).map_err(failed)
+        }
+        Some(AdapterSource::Packed(path)) => {
+            let path = path.display();
+            Err(Error::Model(format!(
+                "{path} is packed for serving; score its PEFT folder instead"
+            )))
+        }
     };
-    let adapters: Vec<Option<Arc<Adapter>>> =
-        sources.iter().map(read).collect::<Result<_, _>>().map_err(failed)?;
+    let adapters: Vec<Option<Arc<Adapter>>> = sources.iter().map(read).collect::<Result<_, _>>()?;
     let tokens = [request.prompt.as_slice(), &request.answer].concat();
     let requests: Vec<ModelScoreRequest<'_>> = adapters
         .iter()

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    mem,
+    mem, slice,
     sync::{Arc, Mutex, PoisonError, mpsc},
     time::{Duration, Instant},
 };
@@ -329,30 +329,45 @@ impl<M: Model> ServingLoop<M> {
 
     fn step(&mut self, plan: &Plan) {
         let begun = Instant::now();
-        let result = self.run_model(&plan.rows);
+        let result = self.run_rows(&plan.rows);
         let ended = Instant::now();
         {
             let mut metrics = self.shared.metrics();
             metrics.step.observe((ended - begun).as_secs_f64());
             metrics.step_rows.observe(plan.rows.len() as f64);
         }
-        let logits = match result {
-            Ok(logits) => logits,
-            Err(error) => {
-                tracing::error!(error, "a step failed");
-                for row in &plan.rows {
-                    self.scheduler.end(row.sequence);
-                    self.fail_sequence(row.sequence, Error::Model(error.clone()));
+        let ran: Vec<Row> = plan
+            .rows
+            .iter()
+            .zip(&result)
+            .filter(|(_, r)| r.is_ok())
+            .map(|(row, _)| row.clone())
+            .collect();
+        self.scheduler.ran(&ran);
+        for (row, result) in plan.rows.iter().zip(result) {
+            match result {
+                Ok(logits) => {
+                    self.begun(row);
+                    if let Some(logits) = logits {
+                        self.advance(row.sequence, &logits, ended);
+                    }
                 }
-                return;
+                Err(error) => {
+                    tracing::error!(error, "a sequence could not be run");
+                    self.scheduler.end(row.sequence);
+                    self.fail_sequence(row.sequence, Error::Model(error));
+                }
             }
-        };
-        self.scheduler.ran(&plan.rows);
-        for (row, logits) in plan.rows.iter().zip(logits) {
-            self.begun(row);
-            if let Some(logits) = logits {
-                self.advance(row.sequence, &logits, ended);
-            }
+        }
+    }
+
+    /// One step over all rows. If the model refuses it, each row alone, so that the one at fault harms no
+    /// other: a step that is refused has written nothing.
+    fn run_rows(&mut self, rows: &[Row]) -> Vec<Result<Option<Vec<f32>>, String>> {
+        match self.run_model(rows) {
+            Ok(all) => all.into_iter().map(Ok).collect(),
+            Err(error) if rows.len() == 1 => vec![Err(error)],
+            Err(_) => rows.iter().flat_map(|row| self.run_rows(slice::from_ref(row))).collect(),
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use openledger_model::{
     Adapter, Decoder,
-    serving::{KvPages, SequenceStep, ServingAdapter, ServingDecoder},
+    serving::{KvPages, LowRankForm, SequenceStep, ServingAdapter, ServingDecoder},
 };
 
 use crate::{
@@ -67,35 +67,36 @@ impl Model for ServingModel {
     }
 }
 
-/// Reads PEFT folders made for one base.
+/// Reads adapters made for one base: PEFT folders, which are packed, and files that are packed already,
+/// which are mapped.
 #[derive(Debug)]
-pub struct PeftLoader {
+pub struct ServingLoader {
     base: Arc<Decoder>,
+    form: LowRankForm,
 }
 
-impl PeftLoader {
-    /// For adapters of this base.
-    pub fn new(base: Arc<Decoder>) -> Self {
-        Self { base }
+impl ServingLoader {
+    /// For adapters of this base. What is not packed yet is packed in `form`.
+    pub fn new(base: Arc<Decoder>, form: LowRankForm) -> Self {
+        Self { base, form }
     }
 }
 
-impl AdapterLoader for PeftLoader {
+impl AdapterLoader for ServingLoader {
     type Adapter = ServingAdapter;
 
     fn bytes_expected(&self, file_bytes: u64) -> usize {
-        // Stored in 16 bits, served in 32.
-        usize::try_from(file_bytes).unwrap_or(usize::MAX).saturating_mul(2)
+        usize::try_from(file_bytes).unwrap_or(usize::MAX)
     }
 
     fn load(&self, source: &AdapterSource) -> Result<LoadedAdapter<ServingAdapter>, String> {
         let packed = match source {
-            AdapterSource::Memory(adapter) => ServingAdapter::new(adapter),
-            AdapterSource::Folder(path) => {
-                let adapter = Adapter::load(path, &self.base).map_err(|error| error.to_string())?;
-                ServingAdapter::new(&adapter)
-            }
+            AdapterSource::Memory(adapter) => Ok(ServingAdapter::pack(adapter, self.form)),
+            AdapterSource::Folder(path) => Adapter::load(path, &self.base)
+                .map(|adapter| ServingAdapter::pack(&adapter, self.form)),
+            AdapterSource::Packed(path) => ServingAdapter::open(path, self.base.hash()),
         };
+        let packed = packed.map_err(|error| error.to_string())?;
         let (hash, bytes) = (AdapterHash(packed.hash()), packed.bytes());
         Ok(LoadedAdapter { adapter: Arc::new(packed), hash, bytes })
     }

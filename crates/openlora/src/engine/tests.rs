@@ -9,7 +9,7 @@ use std::{
 
 use openledger_model::{
     Adapter, DecoderConfig, KvCache, LoraLayout, Site, Slice, Weights,
-    serving::{KvForm, WeightForm},
+    serving::{KvForm, ServingAdapter, WeightForm},
 };
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -17,7 +17,7 @@ use super::*;
 use crate::{
     AdapterHash, AdapterRef, AdapterSource, Event, FinishReason, GenerateRequest, LoadedAdapter,
     Sampler, Sampling,
-    fake_model::{FakeAdapter, FakeModel, answer},
+    fake_model::{FakeAdapter, FakeModel, REFUSED, answer},
 };
 
 /// Adapters whose number ends so are broken.
@@ -186,6 +186,24 @@ fn a_broken_adapter_fails_its_own_requests_and_is_remembered() {
 }
 
 #[test]
+fn a_sequence_that_the_model_refuses_harms_no_other_in_its_batch() {
+    let root = tempfile::tempdir().expect("writable");
+    folders(root.path(), 65..67);
+    let engine = fake(FakeLoader::default(), Config::default());
+    engine.register_all(root.path()).expect("readable");
+    let mut open: Vec<_> = (0..9u64)
+        .map(|i| engine.generate(ask(Some(65 + i % 2), &[i as u32], 30)).expect("room"))
+        .collect();
+    for (i, events) in (0..).zip(&mut open) {
+        let answered = receive(events).map(|all| all.0);
+        match 65 + i % 2 {
+            REFUSED => assert!(matches!(answered, Err(Error::Model(_)))),
+            number => assert_eq!(answered, Ok(answer(&[(number, 1.0)], &[i as u32], 30))),
+        }
+    }
+}
+
+#[test]
 fn a_full_queue_refuses_at_once_and_says_when_to_come_back() {
     let root = tempfile::tempdir().expect("writable");
     folders(root.path(), 0..1);
@@ -271,7 +289,7 @@ fn a_pinned_adapter_survives_what_evicts_all_others() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("it starts");
     let name = |number: u64| AdapterRef::Name(number.to_string().into());
     assert_eq!(runtime.block_on(engine.pin(&name(10), true)), Ok(()));
-    for number in 11..90 {
+    for number in (11..90).filter(|number| *number != REFUSED) {
         let mut events = engine.generate(ask(Some(number), &[1, 2], 2)).expect("room");
         receive(&mut events).expect("served");
     }
@@ -316,7 +334,10 @@ fn churn(count: u64, rounds: u64) -> i64 {
                     assert_eq!(tokens, answer(&[(number, 1.0)], &[1, 2, 3], 1));
                     served += 1;
                 }
-                Err(_) => broken += u64::from(number % 100 == BROKEN),
+                Err(error) => {
+                    assert!(number == REFUSED || number % 100 == BROKEN, "{error}");
+                    broken += 1;
+                }
             },
             Err(Error::BrokenAdapter { .. }) => broken += 1,
             Err(error) => panic!("{error}"),
@@ -411,6 +432,33 @@ fn the_serving_decoder_in_f32_answers_as_the_exact_decoder_does_alone() {
     for (mut events, expected) in open {
         assert_eq!(receive(&mut events).map(|all| all.0), Ok(expected));
     }
+}
+
+#[test]
+fn an_adapter_answers_alike_from_memory_from_its_folder_and_from_a_packed_file() {
+    let root = tempfile::tempdir().expect("writable");
+    let engine = tiny_engine(Config { memory_bytes: 2 << 20, ..Config::default() });
+    let base = Arc::clone(engine.base());
+    let adapter = tiny_adapter(&base, 1);
+    let expected = exact_answer(&base, Some(&adapter), &[1, 2, 3], 20);
+    adapter.save(&root.path().join("folder"), "tiny").expect("writable");
+    let packed = ServingAdapter::new(&adapter);
+    packed.save(&root.path().join("packed.adapter"), base.hash()).expect("writable");
+    let whole = fs::read(root.path().join("packed.adapter")).expect("readable");
+    fs::write(root.path().join("cut.adapter"), &whole[..whole.len() / 2]).expect("writable");
+    assert_eq!(engine.register_all(root.path()).expect("readable"), 3);
+    let hash = engine.register(adapter);
+    let name = |name: &str| AdapterRef::Name(name.into());
+    for adapter in [name("folder"), name("packed"), hash.into()] {
+        let request =
+            GenerateRequest { adapters: vec![(adapter, 1.0)], ..ask(None, &[1, 2, 3], 20) };
+        let mut events = engine.generate(request).expect("room");
+        assert_eq!(receive(&mut events).map(|all| all.0), Ok(expected.clone()));
+    }
+    let request = GenerateRequest { adapters: vec![(name("cut"), 1.0)], ..ask(None, &[1], 2) };
+    let mut events = engine.generate(request).expect("room");
+    assert!(matches!(receive(&mut events), Err(Error::BrokenAdapter { .. })));
+    assert_eq!(engine.adapter(&name("folder")).expect("registered").hash, Some(hash));
 }
 
 #[test]

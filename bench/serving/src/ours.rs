@@ -16,12 +16,24 @@ use openledger_tensor::with_threads;
 use crate::Form;
 use crate::job::{self, PROMPT, Plan};
 
-/// Seconds of each answer's steps, by batch and number of distinct adapters; 0 is the base alone.
+/// Seconds of each answer's steps, by batch and number of distinct adapters; 0 is the base alone. Ours on one
+/// thread have the seconds on the processor besides, under [`cpu_key`].
 pub(crate) type Measured = BTreeMap<String, Vec<f64>>;
 
 /// The key of a measurement.
 pub(crate) fn key(batch: usize, distinct: usize) -> String {
     format!("{batch}/{distinct}")
+}
+
+/// The key of the same measurement's time on the processor.
+pub(crate) fn cpu_key(batch: usize, distinct: usize) -> String {
+    format!("{batch}/{distinct}/cpu")
+}
+
+/// Seconds that this thread has been on a processor; zero where `/proc` does not say.
+fn cpu_seconds() -> f64 {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    text.split(' ').next().and_then(|first| first.parse::<f64>().ok()).unwrap_or(0.0) / 1e9
 }
 
 /// Runs one form in a process of its own.
@@ -53,8 +65,13 @@ pub(crate) fn measure(plan: &Plan, threads: usize, folder: &Path) -> Result<Meas
             // The base alone and each number of adapters take turns, answer by answer; the first is not timed.
             for answer in 0..=plan.answers {
                 for distinct in std::iter::once(0).chain(plan.distinct.iter().copied()) {
+                    let cpu = cpu_seconds();
                     let seconds = run.answer(&pool[..distinct], answer, plan.answer)?;
+                    let cpu = cpu_seconds() - cpu;
                     if answer > 0 {
+                        if threads == 1 && cpu > 0.0 {
+                            measured.entry(cpu_key(batch, distinct)).or_default().push(cpu);
+                        }
                         measured.entry(key(batch, distinct)).or_default().push(seconds);
                     }
                 }

@@ -44,9 +44,9 @@ pub enum Command {
 /// What is served, and with how much.
 #[derive(Debug, Args)]
 pub struct ServeArgs {
-    /// Folder of the base model in Hugging Face layout.
+    /// Base model: a folder in Hugging Face layout, or `org/name[@revision]` in the cache of its tools.
     #[arg(long, value_name = "DIR")]
-    pub base: PathBuf,
+    pub base: String,
     /// Folder whose subfolders are PEFT adapters, called by their names. Others below it can be loaded
     /// through the API.
     #[arg(long, value_name = "DIR")]
@@ -66,6 +66,9 @@ pub struct ServeArgs {
     /// How keys and values are kept.
     #[arg(long, value_enum, default_value_t = KeysAndValues::Bf16)]
     pub kv: KeysAndValues,
+    /// How adapters are kept in memory: bf16 loses nothing, int8 takes half.
+    #[arg(long, value_enum, default_value_t = AdapterForm::Bf16)]
+    pub adapter_form: AdapterForm,
     /// Memory for keys, values and adapters together, in MiB.
     #[arg(long, value_name = "MIB", default_value_t = 1024)]
     pub memory_mib: usize,
@@ -95,6 +98,15 @@ pub enum MatrixForm {
     Int8,
     /// 4 bits in groups.
     FourBit,
+}
+
+/// How adapters are kept in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum AdapterForm {
+    /// 16 bits, as they are stored.
+    Bf16,
+    /// 8 bits.
+    Int8,
 }
 
 /// How keys and values are kept.

@@ -1,19 +1,19 @@
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use openledger_gateway::{ModelServer, ModelServerParts, bind, serve_models};
 use openledger_model::{
-    ChatTemplate, Decoder, Tokenizer, Weights,
-    serving::{KvForm, ServingDecoder, WeightForm},
+    ChatTemplate, Decoder, Tokenizer, Weights, hub_cache, model_folder,
+    serving::{KvForm, LowRankForm, ServingDecoder, WeightForm},
 };
 use openledger_openlora::{Config, Engine};
 use serde_json::json;
 
 use crate::{
-    cli::{KeysAndValues, MatrixForm, ServeArgs},
+    cli::{AdapterForm, KeysAndValues, MatrixForm, ServeArgs},
     failure::{Exit, Failure, OrFail},
     local::gateway_failure,
     output::{Output, print, tell},
@@ -34,9 +34,11 @@ pub async fn run(args: ServeArgs, output: Output) -> Result<(), Failure> {
 }
 
 fn server(args: &ServeArgs) -> Result<Arc<ModelServer>, Failure> {
-    let folder = args.base.as_path();
+    let cache = hub_cache(|name| std::env::var_os(name).map(PathBuf::from));
+    let folder = model_folder(&args.base, cache.as_deref())
+        .or_fail(Exit::Failure, format!("there is no base model {}", args.base))?;
     let cannot = |what: &str| format!("cannot load the {what} in {}", folder.display());
-    let (config, weights) = Weights::load(folder).or_fail(Exit::Failure, cannot("base model"))?;
+    let (config, weights) = Weights::load(&folder).or_fail(Exit::Failure, cannot("base model"))?;
     let serving = ServingDecoder::new(
         config.clone(),
         weights.clone(),
@@ -56,12 +58,17 @@ fn server(args: &ServeArgs) -> Result<Arc<ModelServer>, Failure> {
     let tokenizer = Tokenizer::from_file(&folder.join("tokenizer.json"))
         .or_fail(Exit::Failure, cannot("tokenizer"))?;
     let template =
-        ChatTemplate::from_dir(folder).or_fail(Exit::Failure, cannot("chat template"))?;
+        ChatTemplate::from_dir(&folder).or_fail(Exit::Failure, cannot("chat template"))?;
     let engine = Engine::start(
         Arc::clone(&base),
         serving,
         Config {
             memory_bytes: args.memory_mib << 20,
+            adapter_form: match args.adapter_form {
+                AdapterForm::Bf16 => LowRankForm::Bf16,
+                AdapterForm::Int8 => LowRankForm::Int8,
+            },
+            threads: args.threads,
             queue_max: args.queue,
             batch_max: args.batch,
             step_tokens_max: args.step_tokens.max(args.batch),
@@ -92,8 +99,8 @@ fn server(args: &ServeArgs) -> Result<Arc<ModelServer>, Failure> {
 }
 
 fn name(args: &ServeArgs) -> String {
-    let folder = args.base.file_name().map(Path::new);
-    let named = || folder.unwrap_or(&args.base).display().to_string();
+    let folder = Path::new(&args.base).file_name();
+    let named = || folder.map_or_else(|| args.base.clone(), |name| name.display().to_string());
     args.name.clone().unwrap_or_else(named)
 }
 

@@ -7,6 +7,7 @@ use openledger_model::{
     Decoder,
     serving::{LowRankForm, ServingDecoder},
 };
+use openledger_tensor::with_threads;
 use tokio::sync::mpsc as async_mpsc;
 
 use crate::{
@@ -38,6 +39,8 @@ pub struct Config {
     pub step_tokens_max: usize,
     /// Threads that read adapters.
     pub loader_threads: usize,
+    /// Threads that generate; as many as there are cores by default. Answers are the same for any number.
+    pub threads: Option<usize>,
 }
 
 impl Default for Config {
@@ -49,6 +52,7 @@ impl Default for Config {
             batch_max: 32,
             step_tokens_max: 256,
             loader_threads: 2,
+            threads: None,
         }
     }
 }
@@ -123,7 +127,10 @@ impl Engine {
             move |bytes| loader.bytes_expected(bytes),
             Arc::clone(&shared),
         );
-        spawn("openlora-generate", move || serving.run(&commands));
+        spawn("openlora-generate", move || match config.threads {
+            Some(threads) => with_threads(threads, move || serving.run(&commands)),
+            None => serving.run(&commands),
+        });
         let (scores, scoring) = async_mpsc::channel(config.queue_max.max(1));
         let scored = Arc::clone(&base);
         spawn("openlora-score", move || scoring_loop::run(&scored, scoring));

@@ -281,10 +281,10 @@ impl<M: Model> ServingLoop<M> {
     }
 
     fn fail(&mut self, open: Open, error: Error) {
-        // The asker may have gone.
-        drop(open.events.send(Event::Failed(error)));
         self.shared.metrics().failed += 1;
         self.close(&open);
+        // The asker may have gone.
+        drop(open.events.send(Event::Failed(error)));
     }
 
     /// What every end has in common.
@@ -434,11 +434,13 @@ impl<M: Model> ServingLoop<M> {
             (false, 0) => FinishReason::Length,
             _ => return self.scheduler.push(id, token),
         };
-        drop(open.events.send(Event::Finished(finished)));
+        // Told last, so that who hears of the end finds it counted and the memory free.
         self.scheduler.end(id);
-        self.open.remove(&id);
         self.shared.metrics().finished += 1;
         self.ended(now);
+        if let Some(open) = self.open.remove(&id) {
+            drop(open.events.send(Event::Finished(finished)));
+        }
     }
 
     /// Estimates when half of what waits will have begun.

@@ -41,9 +41,9 @@ pub(crate) struct Asked {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Method {
     pub(crate) name: String,
-    /// [question][player].
+    /// `[question][player]`.
     pub(crate) scores: Vec<Vec<f64>>,
-    /// Shares of the data pot [question][player], where the method pays.
+    /// Shares of the data pot `[question][player]`, where the method pays.
     pub(crate) shares: Option<Vec<Vec<f64>>>,
     pub(crate) cost: Cost,
 }
@@ -54,7 +54,7 @@ pub(crate) struct Tried {
     pub(crate) method: String,
     /// Part of the mean eigenvalue.
     pub(crate) damping: f64,
-    /// [question][player].
+    /// `[question][player]`.
     pub(crate) scores: Vec<Vec<f64>>,
 }
 

@@ -11,8 +11,8 @@
 //!                       L1 origin, clock                    blocks, states, news of both
 //! ```
 //!
-//! One thread extends the chain. Readers work on views: a [view](state::StateView) of the state after
-//! one block never changes, because the [world](state::World) under it keeps what later blocks replace.
+//! One thread extends the chain. Readers work on views: a view of the state after
+//! one block never changes, because the world under it keeps what later blocks replace.
 //!
 //! **Invariant:** a block is announced, and a transaction acknowledged, only when it is on disk.
 //! **Invariant:** a block's timestamp is its parent's plus one second, whatever the wall clock says.

@@ -113,7 +113,7 @@ impl Scores {
         &self.data[row * self.columns..][..self.columns]
     }
 
-    /// Sum over the records of each player: [answers][players].
+    /// Sum over the records of each player: `[answers][players]`.
     pub fn per_player(&self, owners: &[usize], players: usize) -> Vec<Vec<f64>> {
         self.data
             .chunks_exact(self.columns.max(1))

@@ -4,7 +4,7 @@ use crate::inference::Rows;
 use crate::{Adapter, Decoder, Error};
 
 impl Decoder {
-    /// The mean over all tokens of the final states [hidden], after the last norm, scaled to length 1.
+    /// The mean over all tokens of the final states `[hidden]`, after the last norm, scaled to length 1.
     ///
     /// Vectors of one base and adapter are compared by their dot product. A base that was trained to continue
     /// texts was not trained to embed them; it is no match for a model made for that.

@@ -29,7 +29,7 @@ pub(crate) struct Rows<'a> {
 }
 
 impl Decoder {
-    /// Reads the tokens of all slices and returns the logits [vocab] after the last token of each.
+    /// Reads the tokens of all slices and returns the logits `[vocab]` after the last token of each.
     ///
     /// All slices share the products with the base, and neighbours with the same adapter those with the
     /// adapter. Each result is the same to the bit as if the slice had been read alone, in one piece or in
@@ -70,7 +70,7 @@ impl Decoder {
         Ok(self.logits(&last).chunks_exact(vocab).map(<[f32]>::to_vec).collect())
     }
 
-    /// The logits after every token of one text: [tokens][vocab]. For tests and inspection.
+    /// The logits after every token of one text: `[tokens][vocab]`. For tests and inspection.
     pub fn all_logits(
         &self,
         tokens: &[u32],

@@ -11,7 +11,7 @@ pub struct Weights {
     pub embedding: Vec<f32>,
     /// One per layer.
     pub layers: Vec<LayerWeights>,
-    /// Final norm [hidden].
+    /// Final norm `[hidden]`.
     pub norm: Vec<f32>,
     /// Output matrix [vocab, hidden] where it is not the embedding.
     pub head: Option<Vec<f32>>,
@@ -20,25 +20,25 @@ pub struct Weights {
 /// Weights of one layer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerWeights {
-    /// Norm before attention [hidden].
+    /// Norm before attention `[hidden]`.
     pub attention_norm: Vec<f32>,
     /// [(query + 2 key_value) · head_dim, hidden].
     pub qkv: Vec<f32>,
     /// [hidden, query · head_dim].
     pub output: Vec<f32>,
-    /// Norm before the feed-forward layer [hidden].
+    /// Norm before the feed-forward layer `[hidden]`.
     pub feed_forward_norm: Vec<f32>,
     /// [2 · intermediate, hidden].
     pub gate_up: Vec<f32>,
     /// [hidden, intermediate].
     pub down: Vec<f32>,
-    /// Norm after attention [hidden], where the model has one.
+    /// Norm after attention `[hidden]`, where the model has one.
     pub attention_post_norm: Option<Vec<f32>>,
-    /// Norm after the feed-forward layer [hidden], where the model has one.
+    /// Norm after the feed-forward layer `[hidden]`, where the model has one.
     pub feed_forward_post_norm: Option<Vec<f32>>,
-    /// Norm of each query head [head_dim], where the model has one.
+    /// Norm of each query head `[head_dim]`, where the model has one.
     pub query_norm: Option<Vec<f32>>,
-    /// Norm of each key head [head_dim], where the model has one.
+    /// Norm of each key head `[head_dim]`, where the model has one.
     pub key_norm: Option<Vec<f32>>,
     /// Biases, as long as the outputs of their matrices, where the model has them.
     pub qkv_bias: Option<Vec<f32>>,
@@ -69,7 +69,7 @@ impl LayerWeights {
 pub struct Named<T> {
     /// `model.layers.0.self_attn.q_proj.weight` and so on.
     pub name: String,
-    /// [out, in], or [n] for norms.
+    /// `[out, in]`, or `[n]` for norms.
     pub shape: Vec<usize>,
     /// The elements.
     pub data: T,

@@ -38,7 +38,7 @@ pub trait Model: Send + 'static {
     /// Memory of one page of [`PAGE_TOKENS`](crate::PAGE_TOKENS) positions.
     fn page_bytes(&self) -> usize;
 
-    /// Reads the tokens of all sequences. One result for each: the logits [vocabulary], if wanted.
+    /// Reads the tokens of all sequences. One result for each: the logits `[vocabulary]`, if wanted.
     ///
     /// Errors: why it was refused; then nothing was written. The engine repeats it sequence by sequence, and
     /// those that are refused alone fail.

@@ -14,7 +14,7 @@ pub struct TokenLogprobs {
 }
 
 impl TokenLogprobs {
-    /// For `token` under `logits` [vocabulary], with the `top` most likely tokens.
+    /// For `token` under `logits` `[vocabulary]`, with the `top` most likely tokens.
     pub fn new(logits: &[f32], token: u32, top: usize) -> Self {
         let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let sum: f64 = logits.iter().map(|logit| f64::from(logit - most).exp()).sum();

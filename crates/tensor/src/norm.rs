@@ -8,7 +8,7 @@ use std::ops::Range;
 
 /// yᵢ = xᵢ · r · wᵢ with r = 1/√(mean(x²) + eps), for every row.
 ///
-/// Shapes: x, y [rows, w.len()]; `scales` [rows] receives r. Source: 1910.07467.
+/// Shapes: x, y `[rows, w.len()]`; `scales` `[rows]` receives r. Source: 1910.07467.
 pub fn rms_norm(x: &[f32], w: &[f32], eps: f32, y: &mut [f32], scales: &mut [f32]) {
     let width = w.len();
     assert!(x.len() == y.len() && x.len() == scales.len() * width, "shapes of the norm differ");
@@ -36,7 +36,7 @@ kernel! {
 
 /// Gradient of [`rms_norm`], added to dx; the weight's is added to dw where it is wanted.
 ///
-/// With g = w·dy: dx += r·g − x·r³·Σ(g·x)/n. Shapes: dy, x, dx [rows, w.len()]; scales [rows].
+/// With g = w·dy: dx += r·g − x·r³·Σ(g·x)/n. Shapes: dy, x, dx `[rows, w.len()]`; scales `[rows]`.
 pub fn rms_norm_backward(
     dy: &[f32],
     x: &[f32],

@@ -6,7 +6,7 @@
 //! `conformance`, which no program that ships turns on.
 //!
 //! **Invariant:** nothing here keeps a state of its own: every root comes from the node's trie, after
-//! the node's [`StateDiff`](crate::state::StateDiff) was applied to it.
+//! the node's `StateDiff` was applied to it.
 
 mod block;
 mod forks;

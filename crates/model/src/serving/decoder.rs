@@ -134,7 +134,7 @@ impl ServingDecoder {
     }
 
     /// Reads the new tokens of all sequences: writes their keys and values to their pages and returns, in
-    /// the order of the batch, the logits [vocab] after the last token where they are wanted.
+    /// the order of the batch, the logits `[vocab]` after the last token where they are wanted.
     ///
     /// Errors: [`Error::Request`] if a sequence has no new tokens, exceeds the context, holds a token outside
     /// the vocabulary, has too few pages or one that does not exist, shares a page that is written in this

@@ -1,8 +1,9 @@
 //! Decoder models in Hugging Face form: text to tokens and back, and what runs on the tokens.
 //!
 //! One decoder with the switches of several families (Llama, Qwen, Gemma) and a hand-written backward pass, its
-//! low-rank adapters, its tokenizer and chat template, and the folders they are kept in. Not here: training loops and recipes (`factory`),
-//! scheduling and sampling (`openlora`), anything of the chain.
+//! low-rank adapters, its tokenizer and chat template, and the folders they are kept in. Beside it a second
+//! one for answers alone, [`serving`]. Not here: training loops and recipes (`factory`), scheduling and
+//! sampling (`openlora`), anything of the chain.
 //!
 //! ```text
 //! text ─▶ ChatTemplate, Tokenizer ─▶ tokens ─▶ Decoder::step            ─▶ logits of the next token
@@ -12,9 +13,9 @@
 //!                     └─▶ Weights ─────────────────────┴─▶ Decoder         PEFT folder ◀──▶ Adapter
 //! ```
 //!
-//! **Invariant:** prefill, decode, scoring and training run one forward pass; a row's bits depend on its own
-//! sequence and its own adapter only.
-//! **Invariant:** what is scored and served is the adapter as stored, in bf16.
+//! **Invariant:** prefill, decode, scoring and training of [`Decoder`] run one forward pass; a row's bits depend
+//! on its own sequence and its own adapter only. [`serving`] gives the same bits in f32, others in its other forms.
+//! **Invariant:** what is scored is the adapter as stored, in bf16; what is served too, unless eight bits are asked for.
 //! **Invariant:** files are refused by size before they are read, by shape before they are used; what would
 //! be loaded wrongly is refused by name.
 //! **Invariant:** text from outside never becomes a control token.

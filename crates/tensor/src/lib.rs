@@ -4,7 +4,9 @@
 //! multiply-add are correctly rounded everywhere, so a fixed order of operations gives fixed bits. Each
 //! element of a product is one chain of fused multiply-adds over k in order; each reduction over a row uses
 //! sixteen lanes and one fixed tree; exponential, logarithm, sine and cosine are our own. Not here: what
-//! a model is, and what is in files (a map of one is only bytes). One product gives up bits for speed, [`Bf16Matrix`], for jobs that ask for it.
+//! a model is, and what is in files (a map of one is only bytes). One product gives up bits for speed,
+//! [`Bf16Matrix`], for jobs that ask for it; those with weights in eight and four bits, for serving, lose precision
+//! but no reproducibility.
 //!
 //! ```text
 //! one generic body over sixteen lanes ──kernel!──▶ AVX-512 │ AVX2 + FMA │ NEON │ portable Rust, chosen at run time

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{contributors::players_hash, opening::OpenedEvidence};
 
 /// Version of the document format.
-pub const DOCUMENT_VERSION: u32 = 1;
+pub const DOCUMENT_VERSION: u32 = 2;
 
 /// Everything about one answer that somebody else needs to check the payment: what `audit verify`
 /// takes as a file.

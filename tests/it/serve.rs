@@ -187,6 +187,104 @@ async fn completions_embeddings_choices_and_log_probabilities_have_openai_s_shap
     assert!((length - 1.0).abs() < 1e-5);
 }
 
+/// A form that comes to an end in few tokens, whatever the model would rather say.
+fn weather() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "town": { "type": "string", "maxLength": 8 },
+            "degrees": { "type": "integer", "minimum": -50, "maximum": 50 },
+            "sky": { "type": "string", "enum": ["clear", "\"grey\"", "weiß"] },
+        },
+        "required": ["town", "degrees", "sky"],
+        "additionalProperties": false,
+    })
+}
+
+fn is_weather(text: &str) -> bool {
+    let value: Value = serde_json::from_str(text).unwrap();
+    let keys: Vec<&String> = value.as_object().unwrap().keys().collect();
+    keys.len() == 3
+        && value["town"].as_str().unwrap().chars().count() <= 8
+        && (-50..=50).contains(&value["degrees"].as_i64().unwrap())
+        && ["clear", "\"grey\"", "weiß"].contains(&value["sky"].as_str().unwrap())
+}
+
+#[tokio::test]
+async fn answers_in_json_are_json_of_the_schema_whatever_the_model_would_say() {
+    let machine = Machine::new();
+    adapters(&machine.path("adapters"), &["plum"]);
+    let serve = Serve::start(&machine, &["--adapters", "adapters", "--name", "nano"]);
+    let format = json!({ "type": "json_schema", "json_schema": {
+        "name": "weather", "strict": true, "schema": weather(),
+    } });
+    let asked = (0..8u64).map(|seed| {
+        let extra = json!({
+            "response_format": format, "n": 3, "temperature": 1.5, "seed": 10 * seed,
+            "max_tokens": 120,
+        });
+        chat(["nano", "plum"][seed as usize % 2], extra)
+    });
+    let answers = asked.map(|body| serve.post("/chat/completions", body));
+    let mut distinct = std::collections::BTreeSet::new();
+    for (status, answer) in futures_util::future::join_all(answers).await {
+        assert_eq!(status, 200, "{answer}");
+        for choice in answer["choices"].as_array().unwrap() {
+            let text = choice["message"]["content"].as_str().unwrap();
+            assert_eq!(choice["finish_reason"], "stop", "{text}");
+            assert!(is_weather(text), "{text}");
+            distinct.insert(text.to_owned());
+        }
+    }
+    assert!(distinct.len() > 12, "each answer is drawn by itself: {distinct:?}");
+
+    let object = |seed: u64| {
+        let extra = json!({
+            "response_format": { "type": "json_object" }, "temperature": 1.0, "seed": seed, "n": 4,
+            "max_tokens": 100, "logit_bias": {},
+        });
+        serve.post("/chat/completions", chat("nano", extra))
+    };
+    for (status, answer) in futures_util::future::join_all((0..6).map(object)).await {
+        assert_eq!(status, 200, "{answer}");
+        for choice in answer["choices"].as_array().unwrap() {
+            let text = choice["message"]["content"].as_str().unwrap();
+            match choice["finish_reason"].as_str().unwrap() {
+                "stop" => assert!(serde_json::from_str::<Value>(text).unwrap().is_object()),
+                other => assert_eq!((other, &text[..1]), ("length", "{")),
+            }
+        }
+    }
+
+    let stream = json!({
+        "response_format": format, "stream": true, "max_tokens": 120, "temperature": 1.0, "seed": 5,
+    });
+    let (_, events) = serve.post_text("/chat/completions", chat("plum", stream)).await;
+    let chunks = events.lines().filter_map(|l| l.strip_prefix("data: ")).filter(|c| *c != "[DONE]");
+    let text: String = chunks
+        .filter_map(|chunk| {
+            let chunk: Value = serde_json::from_str(chunk).unwrap();
+            chunk["choices"][0]["delta"]["content"].as_str().map(str::to_owned)
+        })
+        .collect();
+    assert!(is_weather(&text), "{text}");
+
+    let few = json!({ "response_format": format, "max_tokens": 3 });
+    let (_, cut) = serve.post("/chat/completions", chat("nano", few)).await;
+    assert_eq!(cut["choices"][0]["finish_reason"], "length");
+
+    for schema in [json!({ "not": {} }), json!({ "type": "thing" })] {
+        let format =
+            json!({ "type": "json_schema", "json_schema": { "name": "x", "schema": schema } });
+        let wrong = chat("nano", json!({ "response_format": format }));
+        let (status, why) = serve.post("/chat/completions", wrong).await;
+        let error = &why["error"];
+        assert_eq!((status, error["param"].as_str()), (400, Some("response_format")), "{why}");
+        assert_eq!(error["type"], "invalid_request_error");
+        assert!(error["message"].as_str().unwrap().starts_with("Invalid schema for `x`"), "{why}");
+    }
+}
+
 #[tokio::test]
 async fn overload_is_answered_at_once_and_a_key_is_asked_for() {
     let machine = Machine::new();

@@ -9,7 +9,7 @@ use openledger_model::{
     ChatTemplate, Decoder, Tokenizer, Weights, hub_cache, model_folder,
     serving::{KvForm, LowRankForm, ServingDecoder, WeightForm},
 };
-use openledger_openlora::{Config, Engine};
+use openledger_openlora::{Config, Engine, Grammars};
 use serde_json::json;
 
 use crate::{
@@ -59,6 +59,8 @@ fn server(args: &ServeArgs) -> Result<Arc<ModelServer>, Failure> {
         .or_fail(Exit::Failure, cannot("tokenizer"))?;
     let template =
         ChatTemplate::from_dir(&folder).or_fail(Exit::Failure, cannot("chat template"))?;
+    let end = template.end_of_turn(&tokenizer).or_fail(Exit::Failure, cannot("chat template"))?;
+    let grammars = Grammars::new(&tokenizer, end).or_fail(Exit::Failure, cannot("tokenizer"))?;
     let engine = Engine::start(
         Arc::clone(&base),
         serving,
@@ -91,6 +93,7 @@ fn server(args: &ServeArgs) -> Result<Arc<ModelServer>, Failure> {
         base,
         tokenizer: Arc::new(tokenizer),
         template: Arc::new(template),
+        grammars,
         name: name(args),
         adapters_dir: args.adapters.clone(),
         api_key: args.api_key.clone(),

@@ -89,6 +89,7 @@ impl Gateway {
                 tokens_max,
                 stops: request.options.stops(),
                 logprobs: request.logprobs(),
+                grammar: None,
             },
             model,
             prompt,

@@ -9,14 +9,16 @@
 
 mod adapters;
 mod completions;
+mod json_mode;
 mod routes;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use openledger_model::{ChatTemplate, Decoder, Tokenizer};
-use openledger_openlora::{AdapterHash, AdapterRef, Handle as Engine};
+use openledger_openlora::{AdapterHash, AdapterRef, Grammars, Handle as Engine};
 use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
 
 pub use routes::serve_models;
 
@@ -36,6 +38,9 @@ pub struct ModelServer {
     /// SHA-256 of the key that requests must carry.
     key: Option<[u8; 32]>,
     started_at: u64,
+    grammars: Arc<Grammars>,
+    /// Schemas that may be compiled at the same time.
+    compiling: Semaphore,
 }
 
 /// What a server is made of.
@@ -49,6 +54,8 @@ pub struct ModelServerParts {
     pub tokenizer: Arc<Tokenizer>,
     /// Of the base.
     pub template: Arc<ChatTemplate>,
+    /// Over the tokens of the base, for answers in JSON.
+    pub grammars: Grammars,
     /// What the base is called in `model`.
     pub name: String,
     /// Where adapters may be loaded from through the API; nowhere if none is named.
@@ -75,6 +82,8 @@ impl ModelServer {
             adapters_dir: parts.adapters_dir,
             key: parts.api_key.map(|key| digest(&key)),
             started_at: parts.started_at,
+            grammars: Arc::new(parts.grammars),
+            compiling: Semaphore::new(json_mode::COMPILING_MAX),
         }
     }
 

@@ -297,6 +297,13 @@ impl Handle {
             return invalid("top_logprobs", format!("at most {TOP_LOGPROBS_MAX} are given"));
         }
         request.sampling.check(shared.vocabulary)?;
+        if let Some(grammar) = &request.grammar
+            && grammar.vocabulary() > shared.vocabulary
+        {
+            let (tokens, known) = (grammar.vocabulary(), shared.vocabulary);
+            let why = format!("its tokenizer has {tokens} tokens, the model knows {known}");
+            return invalid("response_format", why);
+        }
         if request.adapters.len() > BLEND_MAX {
             let all = request.adapters.len();
             return invalid("adapters", format!("a blend of {all}, at most {BLEND_MAX} are run"));

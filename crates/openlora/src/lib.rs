@@ -26,6 +26,7 @@ mod engine;
 mod error;
 #[cfg(test)]
 mod fake_model;
+mod grammar;
 mod handle;
 mod loader_pool;
 mod memory;
@@ -48,6 +49,7 @@ pub use adapter_catalog::{ADAPTER_NAME_BYTES_MAX, AdapterInfo, AdapterSource};
 pub use adapter_id::AdapterId;
 pub use engine::{Config, Engine};
 pub use error::Error;
+pub use grammar::{AllowedTokens, Grammar, Grammars, SCHEMA_BYTES_MAX};
 pub use handle::{ANSWERS_MAX, Capacity, Handle};
 pub use loader_pool::{AdapterLoader, LoadedAdapter};
 pub use metrics::{Gauges, Histogram, LABELS_MAX, Metrics, Use};

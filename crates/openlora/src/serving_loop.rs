@@ -10,7 +10,8 @@ use std::{
 use tokio::sync::{mpsc as async_mpsc, oneshot};
 
 use crate::{
-    AdapterId, Error, Event, FinishReason, Sampler, Sampling, Token, TokenLogprobs,
+    AdapterId, Error, Event, FinishReason, Grammar, Sampler, Sampling, Token, TokenLogprobs,
+    grammar::Matcher,
     handle::{Checked, Command, Shared},
     loader_pool::{Arrival, LoaderPool},
     metrics::{Gauges, Use},
@@ -37,6 +38,7 @@ type BytesExpected = Box<dyn Fn(u64) -> usize + Send>;
 struct Open {
     events: async_mpsc::UnboundedSender<Event>,
     sampler: Sampler,
+    matcher: Option<Matcher>,
     left: usize,
     stop_tokens: Arc<[u32]>,
     logprobs: Option<usize>,
@@ -47,6 +49,18 @@ struct Open {
     queued: bool,
     asked: Instant,
     last_token: Option<Instant>,
+}
+
+impl Open {
+    /// The next token of the answer, and whether its grammar lets nothing follow. Errors: why the grammar
+    /// cannot go on.
+    fn draw(&mut self, logits: &[f32]) -> Result<(u32, bool), String> {
+        let Some(matcher) = &mut self.matcher else {
+            return Ok((self.sampler.next(logits, None), false));
+        };
+        let token = self.sampler.next(logits, Some(&matcher.allowed()?));
+        Ok((token, matcher.push(token)?))
+    }
 }
 
 /// See the module.
@@ -165,6 +179,7 @@ impl<M: Model> ServingLoop<M> {
             let open = Open {
                 events,
                 sampler: Sampler::new(sampling, &request.prompt),
+                matcher: request.grammar.as_ref().map(Grammar::matcher),
                 left: request.tokens_max,
                 stop_tokens: Arc::clone(&stop_tokens),
                 logprobs: request.logprobs,
@@ -414,7 +429,14 @@ impl<M: Model> ServingLoop<M> {
     /// Draws the next token of an answer, and ends it or lets it go on.
     fn advance(&mut self, id: SequenceId, logits: &[f32], now: Instant) {
         let open = self.open.get_mut(&id).expect("what runs is open");
-        let token = open.sampler.next(logits);
+        let (token, whole) = match open.draw(logits) {
+            Ok(drawn) => drawn,
+            Err(why) => {
+                self.scheduler.end(id);
+                let error = Error::Invalid { field: "response_format", why };
+                return self.fail_sequence(id, error);
+            }
+        };
         let logprobs = open.logprobs.map(|top| TokenLogprobs::new(logits, token, top));
         open.left -= 1;
         {
@@ -429,7 +451,7 @@ impl<M: Model> ServingLoop<M> {
         }
         // A receiver that is gone is noticed before the next step.
         drop(open.events.send(Event::Token(Token { id: token, logprobs })));
-        let finished = match (open.stop_tokens.contains(&token), open.left) {
+        let finished = match (whole || open.stop_tokens.contains(&token), open.left) {
             (true, _) => FinishReason::Stop,
             (false, 0) => FinishReason::Length,
             _ => return self.scheduler.push(id, token),

@@ -69,7 +69,8 @@ async fn authenticated(
 
 async fn chat(State(server): State<Arc<ModelServer>>, body: Body) -> Result<Response, ApiError> {
     let (request, ignored) = ChatRequest::parse(&body_of(body)?)?;
-    let response = server.chat(&request, now())?.respond().await?;
+    let grammar = server.grammar(&request).await?;
+    let response = server.chat(&request, grammar, now())?.respond().await?;
     Ok(with_ignored(response, &ignored))
 }
 

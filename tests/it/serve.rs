@@ -2,7 +2,8 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
     path::Path,
     process::{Child, Command, Stdio},
 };
@@ -132,9 +133,15 @@ async fn one_server_answers_for_its_base_its_adapters_and_their_blends() {
     assert_eq!(capacity["adapters_registered"], 2);
     let metrics = reqwest::get(serve.url.replace("/v1", "/metrics")).await.unwrap();
     let metrics = metrics.text().await.unwrap();
-    assert!(
-        metrics.lines().any(|l| l.starts_with("openlora_adapter_answers_total{adapter=\"plum\"}"))
-    );
+    for line in [
+        "openlora_adapter_answers_total{adapter=\"plum\"}",
+        "openlora_adapter_time_to_first_token_seconds_count{adapter=\"base\"}",
+        "openlora_adapter_bytes{adapter=\"fig\",tier=\"memory\"}",
+        "openlora_adapter_pinned{adapter=\"fig\"} 0",
+        "openlora_tenant_queue_time_seconds_sum{tenant=\"\"}",
+    ] {
+        assert!(metrics.lines().any(|l| l.starts_with(line)), "{line} is missing in\n{metrics}");
+    }
 }
 
 #[tokio::test]
@@ -313,6 +320,127 @@ async fn overload_is_answered_at_once_and_a_key_is_asked_for() {
     assert_eq!(keyed.get("/models").await.0, 401);
     let with_key = client.get(format!("{}/models", keyed.url)).bearer_auth("sesame");
     assert_eq!(with_key.send().await.unwrap().status().as_u16(), 200);
+}
+
+#[test]
+fn clients_that_leave_at_any_moment_leave_nothing_behind() {
+    disconnects(300);
+}
+
+#[test]
+#[ignore = "takes minutes; run by `cargo xtask test --full`"]
+fn ten_thousand_clients_that_leave_at_any_moment_leave_nothing_behind() {
+    disconnects(10_000);
+}
+
+/// What a server holds: its engine's capacity, threads, open files.
+fn held(serve: &Serve, runtime: &tokio::runtime::Runtime) -> (Value, usize, usize) {
+    let (_, capacity) = runtime.block_on(serve.get("/adapters/capacity"));
+    let process = format!("/proc/{}", serve.child.id());
+    let count = |what: &str| fs::read_dir(format!("{process}/{what}")).unwrap().count();
+    (capacity, count("task"), count("fd"))
+}
+
+/// Clients by the thousand, sixteen at a time, that leave while they ask, while they wait or while they read.
+fn disconnects(clients: u64) {
+    let machine = Machine::new();
+    adapters(&machine.path("adapters"), &["plum", "fig"]);
+    let serve = Serve::start(
+        &machine,
+        &["--adapters", "adapters", "--name", "nano", "--memory-mib", "32", "--batch", "8"],
+    );
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let answer = |model: &str| {
+        let (_, answer) = runtime.block_on(serve.post("/chat/completions", chat(model, json!({}))));
+        text(&answer).to_owned()
+    };
+    let before: Vec<String> = ["nano", "plum", "fig"].map(answer).into();
+    let at_first = held(&serve, &runtime);
+    assert_eq!(at_first.0["running_bytes"], 0);
+
+    let address = serve.url.trim_start_matches("http://").trim_end_matches("/v1").to_owned();
+    std::thread::scope(|scope| {
+        for thread in 0..16u64 {
+            let address = &address;
+            scope.spawn(move || {
+                (thread..clients).step_by(16).for_each(|client| leave(address, client));
+            });
+        }
+    });
+
+    let mut now = held(&serve, &runtime);
+    for _ in 0..600 {
+        if now == at_first {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        now = held(&serve, &runtime);
+    }
+    assert_eq!(now, at_first, "something was left behind");
+    let metrics = serve.url.replace("/v1", "/metrics");
+    let metrics =
+        runtime.block_on(async { reqwest::get(metrics).await.unwrap().text().await.unwrap() });
+    let value = |name: &str| -> u64 {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
+        line.unwrap().parse().unwrap()
+    };
+    assert_eq!((value("openlora_waiting"), value("openlora_running")), (0, 0));
+    assert_eq!(value("openlora_answers_failed_total"), 0);
+    let cancelled = value("openlora_answers_cancelled_total");
+    assert!(cancelled > clients / 4, "only {cancelled} of {clients} left an answer behind them");
+    assert_eq!(["nano", "plum", "fig"].map(answer).to_vec(), before);
+    // What nobody holds can be let go.
+    for name in ["plum", "fig"] {
+        let unload = json!({ "lora_name": name });
+        assert_eq!(runtime.block_on(serve.post("/unload_lora_adapter", unload)).0, 200);
+    }
+    let mut capacity = held(&serve, &runtime).0;
+    for _ in 0..100 {
+        if capacity["adapter_bytes"] == 0 {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        capacity = held(&serve, &runtime).0;
+    }
+    assert_eq!(capacity["adapter_bytes"], 0, "an adapter is held by nobody");
+    assert_eq!(capacity["available_bytes"], capacity["memory_bytes"]);
+}
+
+/// One client, whose number says what it asks and when it leaves.
+fn leave(address: &str, client: u64) {
+    let mut state = client * 0x9E37_79B9 + 1;
+    let mut random = |below: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % below
+    };
+    let mut body = chat(
+        ["nano", "plum", "fig", "plum:0.5+fig:0.5"][random(4) as usize],
+        json!({ "max_tokens": 5 + random(200), "stream": random(4) > 0, "n": 1 + random(3) }),
+    );
+    body["messages"][0]["content"] = "A prompt. ".repeat(1 + random(12) as usize).into();
+    if random(5) == 0 {
+        body["response_format"] = json!({ "type": "json_object" });
+    }
+    let body = body.to_string();
+    let request = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
+    let whole = request.len() as u64;
+    let sent = if random(8) == 0 { random(whole) } else { whole };
+    stream.write_all(&request.as_bytes()[..sent as usize]).unwrap();
+    if sent == whole && random(3) > 0 {
+        let mut bytes = vec![0; 1 + random(1_500) as usize];
+        // It may be over sooner.
+        drop(stream.read(&mut bytes));
+    } else if random(2) == 0 {
+        std::thread::yield_now();
+    }
 }
 
 /// `npm ci` in `tests/sdk` comes before.

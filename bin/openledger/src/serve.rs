@@ -4,7 +4,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use openledger_gateway::{ModelServer, ModelServerParts, bind, serve_models};
+use openledger_gateway::{ModelServer, ModelServerParts, SharedPrefixes, bind, serve_models};
 use openledger_model::{
     ChatTemplate, Decoder, Tokenizer, Weights, hub_cache, model_folder,
     serving::{KvForm, LowRankForm, ServingDecoder, WeightForm},
@@ -97,6 +97,10 @@ fn server(args: &ServeArgs) -> Result<Arc<ModelServer>, Failure> {
         name: name(args),
         adapters_dir: args.adapters.clone(),
         api_key: args.api_key.clone(),
+        shared_prefixes: match args.shared_prefixes.iter().any(|name| name == "*") {
+            true => SharedPrefixes::OfAll,
+            false => SharedPrefixes::Of(args.shared_prefixes.clone()),
+        },
         started_at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
     })))
 }

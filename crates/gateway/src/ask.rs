@@ -90,6 +90,8 @@ impl Gateway {
                 stops: request.options.stops(),
                 logprobs: request.logprobs(),
                 grammar: None,
+                prefix_shared: false,
+                cache_salt: request.options.cache_salt.as_deref().map(Into::into),
             },
             model,
             prompt,

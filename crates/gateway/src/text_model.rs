@@ -40,6 +40,9 @@ pub(crate) struct Asked {
     pub(crate) logprobs: Option<u8>,
     /// What the answers have to be.
     pub(crate) grammar: Option<Grammar>,
+    /// Whether other tenants may profit from the prompt's cached beginning.
+    pub(crate) prefix_shared: bool,
+    pub(crate) cache_salt: Option<Arc<str>>,
 }
 
 /// Text that may be shown, with the tokens that it is made of where these were asked for.
@@ -117,6 +120,8 @@ impl TextModel {
             stop_tokens: vec![end],
             logprobs: asked.logprobs.map(usize::from),
             grammar: asked.grammar.clone(),
+            prefix_shared: asked.prefix_shared,
+            cache_salt: asked.cache_salt.clone(),
         };
         let generation = |events| Generation {
             tokenizer: Arc::clone(&self.tokenizer),

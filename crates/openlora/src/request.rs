@@ -73,6 +73,11 @@ pub struct GenerateRequest {
     pub logprobs: Option<usize>,
     /// What the answer has to be. Its end token should be a stop token.
     pub grammar: Option<Grammar>,
+    /// Whether other tenants may profit from the prompt's cached beginning, and so learn from the time to
+    /// their first token that it was asked before. What was cached for one tenant stays that tenant's.
+    pub prefix_shared: bool,
+    /// Only requests with the same find each other's cached beginnings.
+    pub cache_salt: Option<Arc<str>>,
 }
 
 /// The next token of an answer.

@@ -114,6 +114,7 @@ impl ModelServer {
             return Err(ApiError::invalid("n", message));
         }
         let tenant: Arc<str> = options.user.as_deref().unwrap_or_default().into();
+        let prefix_shared = self.shares_prefixes(&adapters);
         let sampling = sampling(options);
         let mut running = Vec::with_capacity(prompts.len() * per_prompt);
         for prompt in prompts {
@@ -126,6 +127,8 @@ impl ModelServer {
                 stops: options.stops(),
                 logprobs,
                 grammar: grammar.clone(),
+                prefix_shared,
+                cache_salt: options.cache_salt.as_deref().map(Into::into),
             };
             for (number, generation) in self.text.begin(&asked, per_prompt)?.into_iter().enumerate()
             {

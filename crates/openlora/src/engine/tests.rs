@@ -92,6 +92,8 @@ fn ask(adapter: Option<u64>, prompt: &[u32], tokens_max: usize) -> GenerateReque
         stop_tokens: vec![],
         logprobs: None,
         grammar: None,
+        prefix_shared: false,
+        cache_salt: None,
     }
 }
 
@@ -243,6 +245,32 @@ fn answers_to_one_prompt_differ_by_their_seeds_only() {
     }
     assert_ne!(together[0], together[1]);
     assert!(engine.metrics().prompt_tokens_cached >= 2 * 32);
+}
+
+#[test]
+fn the_same_prompt_of_two_tenants_shares_no_page_unless_it_may() {
+    let engine = fake(FakeLoader::default(), Config::default());
+    // Tokens that did not have to be read again.
+    let cached = |tenant: &str, shared: bool, salt: Option<&str>| {
+        let before = engine.metrics().prompt_tokens_cached;
+        let request = GenerateRequest {
+            tenant: tenant.into(),
+            prefix_shared: shared,
+            cache_salt: salt.map(Into::into),
+            ..ask(None, &[4; 49], 1)
+        };
+        let mut events = engine.generate(request).expect("room");
+        assert_eq!(receive(&mut events).map(|all| all.0), Ok(answer(&[], &[4; 49], 1)));
+        engine.metrics().prompt_tokens_cached - before
+    };
+    assert_eq!(cached("a", false, None), 0);
+    assert_eq!(cached("b", false, None), 0, "another tenant's prompt shows in the time it takes");
+    assert_eq!((cached("a", false, None), cached("b", false, None)), (48, 48));
+    assert_eq!((cached("a", false, Some("s")), cached("a", false, Some("s"))), (0, 48));
+    assert_eq!((cached("b", false, Some("s")), cached("a", false, Some("r"))), (0, 0));
+    assert_eq!((cached("a", true, None), cached("c", true, None)), (0, 48));
+    assert_eq!((cached("a", true, Some("s")), cached("c", true, Some("s"))), (0, 48));
+    assert_eq!(cached("c", false, None), 0);
 }
 
 #[test]

@@ -1,7 +1,7 @@
-//! Compares serving with many adapters with PEFT on one shape; see `README.md`.
+//! Compares serving with many adapters with PEFT and llama.cpp on one shape; see `README.md`.
 //!
 //! ```text
-//! job (base, adapters, prompts) ─▶ parity with PEFT ─▶ rounds: ours, PEFT f32, PEFT bf16, … ─▶ report
+//! job (base, adapters, prompts) ─▶ parity with the peers ─▶ rounds: ours, PEFT, llama.cpp, … ─▶ report
 //! ```
 //!
 //! **Invariant:** everybody serves the same weights, adapters and prompts, and nobody is timed before the
@@ -32,9 +32,8 @@ struct Options {
 enum Action {
     /// Checks parity, measures everybody in turn and prints the tables.
     Compare {
-        /// Python with torch, transformers and peft; without it only ours is measured.
-        #[arg(long)]
-        python: Option<PathBuf>,
+        #[command(flatten)]
+        pythons: peer::Pythons,
         /// Times that every engine is started.
         #[arg(long, default_value_t = 3)]
         rounds: usize,
@@ -48,11 +47,10 @@ enum Action {
         #[arg(long)]
         loaded: bool,
     },
-    /// Compares logits with PEFT, for the base and every adapter, in every form of ours.
+    /// Compares logits with the peers, for the base and every adapter, in every form of ours.
     Parity {
-        /// Python with torch, transformers and peft.
-        #[arg(long)]
-        python: PathBuf,
+        #[command(flatten)]
+        pythons: peer::Pythons,
     },
     /// What eight bits cost: logits, first choices and perplexity on the handbook, with a trained adapter.
     Quality {
@@ -60,6 +58,8 @@ enum Action {
         #[arg(long, default_value_t = 300)]
         steps: usize,
     },
+    /// Writes the base, the adapters and the prompts, to run a peer by hand.
+    Prepare { folder: PathBuf },
     /// One measurement of ours, for `compare`.
     #[command(hide = true)]
     Measure { plan: String, threads: usize, folder: PathBuf },
@@ -113,28 +113,26 @@ fn main() -> Result<()> {
             let measured = ours::measure(&serde_json::from_str(&plan)?, threads, &folder)?;
             println!("{}", serde_json::to_string(&measured)?);
         }
-        Action::Parity { python } => {
+        Action::Parity { pythons } => {
             let folder = tempfile::tempdir()?;
             job::prepare(folder.path())?;
-            println!("{}", parity::check(folder.path(), &python)?);
+            println!("{}", parity::check(folder.path(), &pythons)?);
         }
+        Action::Prepare { folder } => job::prepare(&folder)?,
         Action::Quality { steps } => println!("{}", quality::measure(steps)?),
-        Action::Compare { python, rounds, quick, threads, loaded } => {
+        Action::Compare { pythons, rounds, quick, threads, loaded } => {
             quiet::check(loaded)?;
             let folder = tempfile::tempdir()?;
             job::prepare(folder.path())?;
-            if let Some(python) = &python {
-                println!("{}", parity::check(folder.path(), python)?);
-            }
+            println!("{}", parity::check(folder.path(), &pythons)?);
             let plan = job::Plan::new(quick);
             let mut table = report::Table::default();
             for round in 0..rounds {
                 for form in &plan.forms {
                     table.add_ours(*form, ours::spawn(&plan, *form, threads, folder.path())?);
                 }
-                for peer in peer::ALL.iter().filter(|_| python.is_some()) {
-                    let python = python.as_deref().unwrap_or(folder.path());
-                    table.add_peer(peer, peer::spawn(peer, &plan, threads, folder.path(), python)?);
+                for (peer, script) in pythons.peers() {
+                    table.add_peer(peer, script.measure(peer, &plan, threads, folder.path())?);
                 }
                 eprintln!("round {} of {rounds}, load {}", round + 1, quiet::load());
             }

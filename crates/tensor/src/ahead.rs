@@ -3,7 +3,7 @@
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
-/// Memory that is needed soon. A product walks along it, a few lines after each of its tiles.
+/// Memory that is needed soon. A product walks along it, some lines in each of its tiles.
 #[derive(Clone, Debug, Default)]
 pub struct Ahead<'a> {
     slices: &'a [&'a [u8]],
@@ -38,7 +38,34 @@ impl<'a> Ahead<'a> {
         self.pace = self.left.div_ceil(tiles.max(1));
     }
 
-    /// Brings the next lines nearer: into the second cache, from where the kernels stream them.
+    /// The next tile's lines as far as they lie in one slice, for a loop of so many steps; then comes
+    /// [`finish`](Self::finish).
+    #[inline(always)]
+    pub(crate) fn walk(&self, steps: usize) -> Walk {
+        // An address without memory would be looked up in vain, again and again.
+        let Some(first) = self.slices.first() else {
+            return Walk { at: NOTHING.as_ptr(), step: 0 };
+        };
+        let here = lines(first).saturating_sub(self.skip).min(self.pace).min(self.left);
+        let at = first.as_ptr().wrapping_add(self.skip.wrapping_mul(LINE));
+        Walk { at, step: (here * LINE).div_ceil(steps.max(1)).min(LINE) }
+    }
+
+    /// Goes on to where the next tile begins: what the last one did not ask for is asked for now.
+    #[inline(never)]
+    pub(crate) fn finish(&mut self, walk: Walk) {
+        let Some(first) = self.slices.first() else { return };
+        let at = (walk.at as usize).wrapping_sub(first.as_ptr() as usize);
+        let here = lines(first).min(self.skip + self.left);
+        let asked = at.div_ceil(LINE).min(here).saturating_sub(self.skip);
+        (self.skip, self.left) = (self.skip + asked, self.left - asked);
+        let pace = self.pace;
+        self.pace = pace.saturating_sub(asked);
+        self.advance();
+        self.pace = pace;
+    }
+
+    /// Brings the next lines nearer.
     #[inline(always)]
     pub(crate) fn advance(&mut self) {
         if self.left == 0 {
@@ -62,13 +89,35 @@ impl<'a> Ahead<'a> {
     }
 }
 
+/// Where a walk stands that has nothing to bring.
+static NOTHING: [u8; LINE] = [0; LINE];
+
+/// The lines that one tile asks for, spread evenly over its loop: the core waits when more are under way than it
+/// has buffers for. They lie within one slice, so that nothing in the loop branches or can fail.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Walk {
+    at: *const u8,
+    /// Bytes, at most a line.
+    step: usize,
+}
+
+impl Walk {
+    /// Asks for the line at which it stands.
+    #[inline(always)]
+    pub(crate) fn advance(&mut self) {
+        prefetch(self.at);
+        self.at = self.at.wrapping_add(self.step);
+    }
+}
+
 /// Cache lines that a slice covers, if it begins at one.
 fn lines(slice: &[u8]) -> usize {
     slice.len().div_ceil(LINE)
 }
 
+/// Asks for a line, into the second cache, from where the kernels stream it.
 #[inline(always)]
-fn prefetch(p: *const u8) {
+pub(crate) fn prefetch(p: *const u8) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
@@ -95,8 +144,12 @@ mod tests {
                 let mut part = whole.part(i, n);
                 covered += part.left;
                 part.spread(3);
-                for _ in 0..3 {
-                    part.advance();
+                for steps in [0, 4, 1000] {
+                    let mut walk = part.walk(steps);
+                    for _ in 0..steps {
+                        walk.advance();
+                    }
+                    part.finish(walk);
                 }
                 assert_eq!(part.left, 0);
             }

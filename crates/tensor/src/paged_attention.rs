@@ -8,6 +8,7 @@
 //! earlier owner left in a page changes no bit.
 
 use crate::AttentionRule;
+use crate::ahead::prefetch;
 use crate::paged_kv::{PAGE_TOKENS, PagedKv, Store, padded};
 use crate::parallel::{Shared, for_each};
 use crate::reduce::{exp_sum_lanes, max_lanes};
@@ -68,6 +69,14 @@ struct Reader<'a> {
     head: usize,
     pages: &'a [u32],
     dim: usize,
+}
+
+impl Reader<'_> {
+    /// Elements from a block to that of the next head in the same page, which is read next; none from the last.
+    fn next_head(&self) -> usize {
+        let more = self.head + 1 < self.kv.heads();
+        if more { self.kv.block_elements() } else { 0 }
+    }
 }
 
 /// What a page holds: reads sixteen elements of it at once.
@@ -183,10 +192,10 @@ unsafe fn run<S: Simd, E: Element>(
         // SAFETY: by the caller's promise; a tile has at most TILE queries.
         unsafe {
             match count {
-                1 => score::<S, E, 1>(&queries_at, reader, from..seen, &mut scores),
-                2 => score::<S, E, 2>(&queries_at, reader, from..seen, &mut scores),
-                3 => score::<S, E, 3>(&queries_at, reader, from..seen, &mut scores),
-                _ => score::<S, E, TILE>(&queries_at, reader, from..seen, &mut scores),
+                1 => score::<S, E, 1, 4>(&queries_at, reader, from..seen, &mut scores),
+                2 => score::<S, E, 2, 4>(&queries_at, reader, from..seen, &mut scores),
+                3 => score::<S, E, 3, 2>(&queries_at, reader, from..seen, &mut scores),
+                _ => score::<S, E, TILE, 2>(&queries_at, reader, from..seen, &mut scores),
             }
             for (scores, len) in scores.chunks_exact_mut(seen).zip(lens) {
                 softmax::<S>(&mut scores[from..len], rule, len - from);
@@ -216,12 +225,12 @@ unsafe fn run<S: Simd, E: Element>(
     SCORES.set(scores);
 }
 
-/// scores [R, seen] = queries · keys, two pages at a time.
+/// scores [R, seen] = queries · keys, P pages at a time: as many sums as hide the wait of each for its last step.
 ///
 /// # Safety
 /// Inside a kernel of S; `seen` positions have pages.
 #[inline(always)]
-unsafe fn score<S: Simd, E: Element, const R: usize>(
+unsafe fn score<S: Simd, E: Element, const R: usize, const P: usize>(
     queries: &[&[f32]; TILE],
     reader: &Reader<'_>,
     range: Range<usize>,
@@ -229,27 +238,31 @@ unsafe fn score<S: Simd, E: Element, const R: usize>(
 ) {
     let (seen, pages) = (range.end, range.end / PAGE_TOKENS);
     let q: [*const f32; R] = std::array::from_fn(|i| queries[i].as_ptr());
-    for pair in (range.start / PAGE_TOKENS..pages).step_by(2) {
-        let second = (pair + 1).min(pages - 1);
+    let ahead = reader.next_head();
+    for first in (range.start / PAGE_TOKENS..pages).step_by(P) {
+        let numbers: [usize; P] = std::array::from_fn(|i| (first + i).min(pages - 1));
         let blocks =
-            [pair, second].map(|p| E::block(reader.kv, reader.pages[p], reader.layer, reader.head));
+            numbers.map(|p| E::block(reader.kv, reader.pages[p], reader.layer, reader.head));
         // SAFETY: a block holds `dim` vectors of keys and then its scales; a query holds `dim` elements.
         unsafe {
-            let mut acc = [[S::splat(0.0); 2]; R];
-            let (mut k0, mut k1) = (blocks[0].0, blocks[1].0);
+            let mut acc = [[S::splat(0.0); P]; R];
+            let mut keys_at = blocks.map(|(keys, _)| keys);
             for d in 0..reader.dim {
-                let keys = [E::load::<S>(k0), E::load::<S>(k1)];
+                let mut keys = [S::splat(0.0); P];
+                for (keys, at) in keys.iter_mut().zip(&mut keys_at) {
+                    prefetch(at.wrapping_add(ahead).cast());
+                    *keys = E::load::<S>(*at);
+                    *at = at.wrapping_add(LANES);
+                }
                 for (acc, q) in acc.iter_mut().zip(q) {
                     let q = S::splat(*q.wrapping_add(d));
-                    acc[0] = S::fma(q, keys[0], acc[0]);
-                    acc[1] = S::fma(q, keys[1], acc[1]);
+                    for (acc, keys) in acc.iter_mut().zip(keys) {
+                        *acc = S::fma(q, keys, *acc);
+                    }
                 }
-                (k0, k1) = (k0.wrapping_add(LANES), k1.wrapping_add(LANES));
             }
             for (i, acc) in acc.iter().enumerate() {
-                for (page, (acc, (_, scales))) in
-                    [pair, second].into_iter().zip(acc.iter().zip(blocks))
-                {
+                for (page, (acc, (_, scales))) in numbers.into_iter().zip(acc.iter().zip(blocks)) {
                     let acc = if E::SCALED { S::mul(*acc, S::load(scales)) } else { *acc };
                     let to = &mut scores[i * seen + page * PAGE_TOKENS..][..LANES];
                     S::store(to.as_mut_ptr(), acc);
@@ -300,6 +313,7 @@ unsafe fn sum<S: Simd, E: Element, const R: usize, const C: usize>(
 ) {
     let (dim, stride) = (reader.dim, padded(reader.dim));
     let (shortest, longest, seen) = (lens[0], lens[R - 1], range.end);
+    let ahead = reader.next_head();
     // SAFETY: a block holds sixteen values of `stride` elements after its keys; scores hold R rows of
     // `seen`, and no length exceeds it.
     unsafe {
@@ -312,7 +326,9 @@ unsafe fn sum<S: Simd, E: Element, const R: usize, const C: usize>(
             for t in 0..PAGE_TOKENS.min(longest - start) {
                 let mut v = [S::splat(0.0); C];
                 for (c, v) in v.iter_mut().enumerate() {
-                    *v = E::load::<S>(value.wrapping_add(c * LANES));
+                    let at = value.wrapping_add(c * LANES);
+                    prefetch(at.wrapping_add(ahead).cast());
+                    *v = E::load::<S>(at);
                 }
                 // Rows of a prompt end one after the other; those that ended take no more.
                 let all = start + t < shortest;

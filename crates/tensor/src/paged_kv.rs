@@ -109,6 +109,11 @@ impl PagedKv {
         (page * self.layers + layer) * self.key_value + head
     }
 
+    /// Key-value heads.
+    pub(crate) fn heads(&self) -> usize {
+        self.key_value
+    }
+
     pub(crate) fn block_elements(&self) -> usize {
         head_elements(self.dim)
     }

@@ -81,6 +81,20 @@ pub(crate) trait Simd: Copy {
         }
     }
 
+    /// Sixteen integral lanes in −128..=127 to memory as signed bytes; NaN as zero.
+    #[inline(always)]
+    unsafe fn store_i8(p: *mut i8, v: Self::V) {
+        // SAFETY: sixteen bytes are writable by the caller's promise.
+        unsafe { p.cast::<[i8; LANES]>().write_unaligned(Self::lanes(v).map(|x| x as i8)) }
+    }
+
+    /// Sum of 32 signed bytes.
+    #[inline(always)]
+    unsafe fn sum_i8(p: *const i8) -> i32 {
+        // SAFETY: 32 bytes are readable by the caller's promise.
+        unsafe { p.cast::<[i8; 2 * LANES]>().read_unaligned().into_iter().map(i32::from).sum() }
+    }
+
     /// The first `n` < 16 lanes from memory, zero in the rest.
     #[inline(always)]
     unsafe fn load_first(p: *const f32, n: usize) -> Self::V {
@@ -173,6 +187,25 @@ macro_rules! kernel {
     };
 }
 pub(crate) use kernel;
+
+/// Sum of 32 signed bytes.
+///
+/// # Safety
+/// The processor has AVX2; 32 bytes are readable.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn sum_i8_avx2(p: *const i8) -> i32 {
+    use std::arch::x86_64::*;
+    // SAFETY: by the caller's promise.
+    unsafe {
+        // Made unsigned, so that distances from zero are the bytes themselves.
+        let bytes = _mm256_xor_si256(_mm256_loadu_si256(p.cast()), _mm256_set1_epi8(i8::MIN));
+        let sums = _mm256_sad_epu8(bytes, _mm256_setzero_si256());
+        let half = _mm_add_epi64(_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums));
+        let sum = _mm_add_epi64(half, _mm_unpackhi_epi64(half, half));
+        _mm_cvtsi128_si32(sum) - 128 * 32
+    }
+}
 
 /// The arms of [`Simd::tile`]: one compiled tile per shape.
 macro_rules! tile_shapes {
@@ -319,6 +352,34 @@ mod tests {
             twice += triples.iter().filter(|[a, b, c]| a.mul_add(*b, *c) != a * b + c).count();
         }
         assert!(twice > 10, "the operands do not tell one rounding from two");
+    }
+
+    kernel! {
+        fn bytes<S>(x: &Lanes, to: &mut [i8; 32]) -> i32 {
+            // SAFETY: sixteen lanes and 32 bytes, inside a kernel.
+            unsafe {
+                S::store_i8(to.as_mut_ptr().add(16), S::load(x.as_ptr()));
+                S::sum_i8(to.as_ptr())
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_are_stored_and_summed_alike_on_every_path() {
+        let mut random = Random::new(19, 0);
+        for _ in 0..200 {
+            let mut x: Lanes = std::array::from_fn(|_| random.below(256) as f32 - 128.0);
+            x[random.below(16)] = f32::NAN;
+            let before: [i8; 32] = std::array::from_fn(|_| random.below(256) as u8 as i8);
+            on_every_path(|level| {
+                let mut to = before;
+                let sum = bytes(&x, &mut to);
+                let stored: [i8; 16] = std::array::from_fn(|i| to[16 + i]);
+                assert_eq!(stored, x.map(|x| x as i8), "{level:?}");
+                assert_eq!(to[..16], before[..16], "{level:?}");
+                assert_eq!(sum, to.iter().map(|x| i32::from(*x)).sum::<i32>(), "{level:?}");
+            });
+        }
     }
 
     #[test]

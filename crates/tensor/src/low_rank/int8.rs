@@ -14,14 +14,13 @@ use std::cell::RefCell;
 /// u is 128 · high + low.
 pub(super) const SHIFT: u32 = 7;
 /// Largest magnitude of u in steps: high stays within ±127.
-const U_MAX: f32 = 16_256.0;
+pub(super) const U_MAX: f32 = 16_256.0;
 
 /// The low-rank state of one row at one site.
 #[derive(Default)]
 pub(super) struct Low {
-    /// One for each rank and group of inputs: sums of codes · codes.
-    pub(super) sums: Vec<i32>,
-    u: Vec<f32>,
+    /// Σ over the groups of inputs, in order, of (sum of codes · codes, exact) · scale of x; one for each rank.
+    pub(super) u: Vec<f32>,
     /// Parts of u in steps of `step`, padded with zeros to whole quads.
     pub(super) high: Vec<i8>,
     pub(super) low: Vec<i8>,
@@ -42,30 +41,33 @@ pub(super) fn update(jobs: &[LowRankRows<'_>], x: &Int8Rows, y: &Shared<'_>, str
             let (bytes, inputs) = (job.bytes, job.shape.inputs());
             for (site, parts) in job.shape.placed() {
                 let (a, b) = (&bytes[parts.a..], &bytes[parts.b..]);
-                let b_scales = &bytes[parts.b_scales..];
+                let (u_scales, b_scales) = (&bytes[parts.u_scales..], &bytes[parts.b_scales..]);
                 for row in job.rows.clone() {
-                    low.sums.clear();
-                    low.sums.resize(site.rank * x.groups(), 0);
-                    match path {
-                        // SAFETY: `current` looked for the instructions; A has `rank` padded rows.
-                        #[cfg(target_arch = "x86_64")]
-                        Path::Vnni => unsafe { super::x86::shrink_vnni(a, x, row, &mut low.sums) },
-                        // SAFETY: as above.
-                        #[cfg(target_arch = "x86_64")]
-                        Path::Avx2 => unsafe { super::x86::shrink_avx2(a, x, row, &mut low.sums) },
-                        Path::Portable => shrink(a, inputs, x, row, &mut low.sums),
-                    }
-                    low.split(&bytes[parts.u_scales..], x, row, job.weight);
+                    low.u.clear();
+                    low.u.resize(site.rank, 0.0);
                     // SAFETY: the rows of y are the caller's alone.
                     let y = unsafe { y.slice(row * stride + site.offset, site.outputs) };
                     match path {
-                        // SAFETY: `current` looked for the instructions; B and its scales cover y.
+                        // SAFETY: `current` looked for the instructions; A has `rank` padded rows, and B and
+                        // its scales cover y.
                         #[cfg(target_arch = "x86_64")]
-                        Path::Vnni => unsafe { super::x86::expand_vnni(low, b, b_scales, y) },
+                        Path::Vnni => unsafe {
+                            super::x86::shrink_vnni(a, x, row, &mut low.u);
+                            super::x86::split_vnni(low, u_scales, job.weight);
+                            super::x86::expand_vnni(low, b, b_scales, y);
+                        },
                         // SAFETY: as above.
                         #[cfg(target_arch = "x86_64")]
-                        Path::Avx2 => unsafe { super::x86::expand_avx2(low, b, b_scales, y) },
-                        Path::Portable => expand(low, b, b_scales, y),
+                        Path::Avx2 => unsafe {
+                            super::x86::shrink_avx2(a, x, row, &mut low.u);
+                            low.split(u_scales, job.weight);
+                            super::x86::expand_avx2(low, b, b_scales, y);
+                        },
+                        Path::Portable => {
+                            shrink(a, inputs, x, row, &mut low.u);
+                            low.split(u_scales, job.weight);
+                            expand(low, b, b_scales, y);
+                        }
                     }
                 }
             }
@@ -74,21 +76,17 @@ pub(super) fn update(jobs: &[LowRankRows<'_>], x: &Int8Rows, y: &Shared<'_>, str
 }
 
 impl Low {
-    /// From sums to u, and u in two parts.
-    fn split(&mut self, u_scales: &[u8], x: &Int8Rows, row: usize, weight: f32) {
-        let groups = x.groups();
-        self.u.clear();
-        for (r, sums) in self.sums.chunks_exact(groups).enumerate() {
-            let mut u = 0.0f32;
-            for (group, sum) in sums.iter().enumerate() {
-                u = (*sum as f32).mul_add(x.scale(row, group), u);
-            }
-            self.u.push(u * get_f32(u_scales, 4 * r) * weight);
+    /// u times its scales and the weight, in two parts.
+    pub(super) fn split(&mut self, u_scales: &[u8], weight: f32) {
+        for (r, u) in self.u.iter_mut().enumerate() {
+            *u = *u * get_f32(u_scales, 4 * r) * weight;
         }
         let keep = |a: f32, u: &f32| if u.abs() > a || u.is_nan() { u.abs() } else { a };
         let largest = self.u.iter().fold(0.0, keep);
         self.step = largest / U_MAX;
-        let inverse = if largest > 0.0 { U_MAX / largest } else { 0.0 };
+        // Zeros, numbers too small to have a step, and what is not finite are taken as zero.
+        let inverse = U_MAX / largest;
+        let inverse = if inverse.is_finite() { inverse } else { 0.0 };
         let padded = self.u.len().next_multiple_of(QUAD);
         self.high.clear();
         self.high.resize(padded, 0);
@@ -107,14 +105,13 @@ impl Low {
     }
 }
 
-/// Sums of codes of A with codes of one row of x, for each rank and group.
-fn shrink(a: &[u8], inputs: usize, x: &Int8Rows, row: usize, sums: &mut [i32]) {
+/// u = codes of one row of x · codes of A.
+fn shrink(a: &[u8], inputs: usize, x: &Int8Rows, row: usize, u: &mut [f32]) {
     let codes = &x.codes(row)[..inputs];
-    let rows = a.chunks_exact(x.stride()).zip(sums.chunks_exact_mut(x.groups()));
-    for (a, sums) in rows {
-        for ((a, codes), sum) in a[..inputs].chunks(GROUP).zip(codes.chunks(GROUP)).zip(sums) {
+    for (a, u) in a.chunks_exact(x.stride()).zip(u) {
+        for (group, (a, codes)) in a[..inputs].chunks(GROUP).zip(codes.chunks(GROUP)).enumerate() {
             let terms = a.iter().zip(codes).map(|(a, c)| (i32::from(*a) - OFFSET) * i32::from(*c));
-            *sum = terms.sum();
+            *u = (terms.sum::<i32>() as f32).mul_add(x.scale(row, group), *u);
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::GROUP;
 use crate::FOUR_BIT_GROUP;
 use crate::parallel::{Shared, for_rows};
-use crate::simd::{LANES, kernel};
+use crate::simd::{LANES, Simd, kernel};
 use std::ops::Range;
 
 /// Rows are padded with zeros to whole vectors of bytes.
@@ -135,31 +135,56 @@ kernel! {
     fn quantise_row<S>(x: &[f32], codes: &mut [i8], scales: &mut [f32], sums: &mut [i32]) {
         codes[x.len()..].fill(0);
         for ((x, codes), scale) in x.chunks(GROUP).zip(codes.chunks_mut(GROUP)).zip(scales) {
-            let largest = largest(x);
+            // SAFETY: inside a kernel.
+            let largest = unsafe { largest::<S>(x) };
             *scale = largest / CODE_MAX;
-            let inverse = if largest > 0.0 { CODE_MAX / largest } else { 0.0 };
-            for (code, x) in codes.iter_mut().zip(x) {
+            // Zeros, numbers too small to have a scale, and what is not finite have codes of zero.
+            let inverse = CODE_MAX / largest;
+            let inverse = if inverse.is_finite() { inverse } else { 0.0 };
+            let (whole, rest) = x.as_chunks::<LANES>();
+            let (codes, last) = codes[..x.len()].split_at_mut(whole.len() * LANES);
+            for (codes, x) in codes.as_chunks_mut::<LANES>().0.iter_mut().zip(whole) {
+                // SAFETY: inside a kernel, sixteen of each.
+                unsafe {
+                    let steps = S::round(S::mul(S::load(x.as_ptr()), S::splat(inverse)));
+                    S::store_i8(codes.as_mut_ptr(), steps);
+                }
+            }
+            for (code, x) in last.iter_mut().zip(rest) {
                 // In range: |x| ≤ largest; the conversion saturates and makes NaN zero.
                 *code = (x * inverse).round_ties_even() as i8;
             }
         }
-        for (sum, codes) in sums.iter_mut().zip(codes.chunks_exact(FOUR_BIT_GROUP)) {
-            *sum = codes.iter().map(|c| i32::from(*c)).sum();
+        for (sum, codes) in sums.iter_mut().zip(codes.as_chunks::<FOUR_BIT_GROUP>().0) {
+            // SAFETY: inside a kernel, 32 bytes.
+            *sum = unsafe { S::sum_i8(codes.as_ptr()) };
         }
     }
 }
 
 /// Largest magnitude; NaN if there is one.
+///
+/// # Safety
+/// Inside a kernel of S.
 #[inline(always)]
-fn largest(x: &[f32]) -> f32 {
-    let mut lanes = [0.0f32; LANES];
+unsafe fn largest<S: Simd>(x: &[f32]) -> f32 {
     let (whole, rest) = x.as_chunks::<LANES>();
-    let keep = |a: &mut f32, x: f32| *a = if x.abs() > *a || x.is_nan() { x.abs() } else { *a };
-    for x in whole {
-        lanes.iter_mut().zip(x).for_each(|(a, x)| keep(a, *x));
-    }
-    lanes.iter_mut().zip(rest).for_each(|(a, x)| keep(a, *x));
-    lanes.into_iter().fold(0.0, |a, x| if x > a || x.is_nan() { x } else { a })
+    // SAFETY: inside a kernel, sixteen lanes each.
+    let (largest, finite) = unsafe {
+        let zero = S::splat(0.0);
+        // Two of each, since every step waits for the one before.
+        let (mut largest, mut poison) = ([zero; 2], [zero; 2]);
+        for (i, x) in whole.iter().enumerate() {
+            let x = S::load(x.as_ptr());
+            largest[i % 2] = S::max(S::max(x, S::sub(zero, x)), largest[i % 2]);
+            // Zero as long as everything is finite.
+            poison[i % 2] = S::fma(x, zero, poison[i % 2]);
+        }
+        let poison = S::sum(S::add(poison[0], poison[1]));
+        (S::largest(S::max(largest[0], largest[1])), poison == 0.0)
+    };
+    let keep = |a: f32, x: &f32| if x.abs() > a || x.is_nan() { x.abs() } else { a };
+    rest.iter().chain(if finite { &[] } else { x }).fold(largest, keep)
 }
 
 /// The part of the groups that a range of k covers is fixed; see [`GROUP`].

@@ -83,10 +83,10 @@ fn wide(rows: usize) -> usize {
 }
 
 macro_rules! shapes {
-    ($run:ident, $rows:expr, $panels:expr, $b:expr, $tile:expr; $($r:literal x $p:literal)*) => {
+    ($run:ident, $rows:expr, $panels:expr, $arguments:tt; $($r:literal x $p:literal)*) => {
         match ($rows, $panels) {
             // SAFETY: the caller's promise.
-            $(($r, $p) => unsafe { $run::<$r, $p>($b, $tile) },)*
+            $(($r, $p) => unsafe { $run::<$r, $p> $arguments },)*
             _ => unreachable!("tile {} x {}", $rows, $panels),
         }
     };
@@ -102,23 +102,28 @@ pub(super) unsafe fn int8_vnni(
     mut ahead: Ahead<'_>,
 ) {
     let rows = job.rows.rows();
-    ahead.spread(tiles(&job, &panels, ROWS, wide(rows.div_ceil(rows.div_ceil(ROWS)))));
+    let tiles = tiles(&job, &panels, ROWS, wide(rows.div_ceil(rows.div_ceil(ROWS))));
+    ahead.spread(tiles);
     walk(job, panels, ROWS, wide, |tile, rows, count| {
-        shapes!(int8_vnni_tile, rows, count, b, tile;
+        shapes!(int8_vnni_tile, rows, count, (b, tile, &mut ahead);
             1 x 1 1 x 2 1 x 4 1 x 8 2 x 1 2 x 2 2 x 4 2 x 8 3 x 1 3 x 2 3 x 4 4 x 1 4 x 2 4 x 4
             5 x 1 5 x 2 5 x 4 6 x 1 6 x 2 7 x 1 7 x 2 8 x 1 8 x 2 9 x 1 9 x 2 10 x 1 10 x 2
             11 x 1 11 x 2 12 x 1 12 x 2);
-        ahead.advance();
     });
 }
 
 /// # Safety
 /// As for [`int8_vnni`]; the tile has R rows and P panels.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma")]
-unsafe fn int8_vnni_tile<const R: usize, const P: usize>(b: &Int8Matrix, t: &Tile<'_>) {
+unsafe fn int8_vnni_tile<const R: usize, const P: usize>(
+    b: &Int8Matrix,
+    t: &Tile<'_>,
+    ahead: &mut Ahead<'_>,
+) {
     let (quads, groups) = (b.quads(), b.groups());
     let (lines, scales) = b.panel(t.panel);
     let (codes, stride) = t.codes();
+    let mut walk = ahead.walk(quads);
     for group in 0..groups {
         let range = group * (GROUP / QUAD)..quads.min((group + 1) * (GROUP / QUAD));
         // SAFETY: panels of `quads` lines and `groups` scales; rows of codes padded beyond the last quad.
@@ -144,6 +149,7 @@ unsafe fn int8_vnni_tile<const R: usize, const P: usize>(b: &Int8Matrix, t: &Til
                 }
                 x = x.wrapping_add(QUAD);
                 line = line.wrapping_add(LINE);
+                walk.advance();
             }
             for (i, acc) in acc.iter().enumerate() {
                 let scale = _mm512_set1_ps(t.job.rows.scale(t.row + i, group));
@@ -162,6 +168,7 @@ unsafe fn int8_vnni_tile<const R: usize, const P: usize>(b: &Int8Matrix, t: &Til
             }
         }
     }
+    ahead.finish(walk);
 }
 
 /// # Safety
@@ -178,20 +185,24 @@ pub(super) unsafe fn four_bit_vnni(
     let height = rows.div_ceil(rows.div_ceil(FOUR_BIT_ROWS));
     ahead.spread(tiles(&job, &panels, FOUR_BIT_ROWS, wide(height)));
     walk(job, panels, FOUR_BIT_ROWS, wide, |tile, rows, count| {
-        shapes!(four_bit_vnni_tile, rows, count, b, tile;
+        shapes!(four_bit_vnni_tile, rows, count, (b, tile, &mut ahead);
             1 x 1 1 x 2 1 x 4 2 x 1 2 x 2 2 x 4 3 x 1 3 x 2 4 x 1 4 x 2 5 x 1 5 x 2 6 x 1 6 x 2);
-        ahead.advance();
     });
 }
 
 /// # Safety
 /// As for [`int8_vnni`]; the tile has R rows and P panels.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma")]
-unsafe fn four_bit_vnni_tile<const R: usize, const P: usize>(b: &FourBitPanels, t: &Tile<'_>) {
+unsafe fn four_bit_vnni_tile<const R: usize, const P: usize>(
+    b: &FourBitPanels,
+    t: &Tile<'_>,
+    ahead: &mut Ahead<'_>,
+) {
     const LINES: usize = FOUR_BIT_GROUP / QUAD / 2;
     let groups = b.groups_of_panel();
     let panels = b.panel(t.panel);
     let (codes, stride) = t.codes();
+    let mut walk = ahead.walk(groups * LINES);
     // SAFETY: panels of `groups` groups; rows of codes are padded to whole groups.
     unsafe {
         let low = _mm512_set1_epi8(15);
@@ -205,6 +216,7 @@ unsafe fn four_bit_vnni_tile<const R: usize, const P: usize>(b: &FourBitPanels, 
             let from = panels.add(group * GROUP_BYTES);
             let x = codes.add(group * FOUR_BIT_GROUP);
             for line in 0..LINES {
+                walk.advance();
                 let mut w = [[_mm512_setzero_si512(); 2]; P];
                 for (p, w) in w.iter_mut().enumerate() {
                     let at = from.wrapping_add(p * groups * GROUP_BYTES + line * LINE);
@@ -241,6 +253,7 @@ unsafe fn four_bit_vnni_tile<const R: usize, const P: usize>(b: &FourBitPanels, 
             }
         }
     }
+    ahead.finish(walk);
 }
 
 /// Adds to eight sums the products of eight columns' signed weights with four codes of a row.
@@ -283,7 +296,7 @@ pub(super) unsafe fn int8_avx2(b: &Int8Matrix, job: Job<'_>, panels: Range<usize
         2,
         |_| 1,
         |tile, rows, count| {
-            shapes!(int8_avx2_tile, rows, count, b, tile; 1 x 1 2 x 1);
+            shapes!(int8_avx2_tile, rows, count, (b, tile); 1 x 1 2 x 1);
         },
     );
 }
@@ -332,7 +345,7 @@ pub(super) unsafe fn four_bit_avx2(b: &FourBitPanels, job: Job<'_>, panels: Rang
         2,
         |_| 1,
         |tile, rows, count| {
-            shapes!(four_bit_avx2_tile, rows, count, b, tile; 1 x 1 2 x 1);
+            shapes!(four_bit_avx2_tile, rows, count, (b, tile); 1 x 1 2 x 1);
         },
     );
 }

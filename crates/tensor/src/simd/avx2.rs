@@ -101,6 +101,24 @@ impl Simd for Avx2 {
             (half(p), half(p.add(8)))
         }
     }
+    #[inline(always)]
+    unsafe fn store_i8(p: *mut i8, v: Pair) {
+        unsafe {
+            let half = |v: __m256| {
+                let numbers = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_ORD_Q>(v, v));
+                _mm256_and_si256(_mm256_cvtps_epi32(v), numbers)
+            };
+            // Packing works within halves of a register: lanes 0–3, 8–11, 4–7, 12–15.
+            let mixed = _mm256_packs_epi32(half(v.0), half(v.1));
+            let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(mixed);
+            let (low, high) = (_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
+            _mm_storeu_si128(p.cast(), _mm_packs_epi16(low, high));
+        }
+    }
+    #[inline(always)]
+    unsafe fn sum_i8(p: *const i8) -> i32 {
+        unsafe { super::sum_i8_avx2(p) }
+    }
 
     fn panels(rows: usize) -> usize {
         match rows {

@@ -81,6 +81,18 @@ impl Simd for Avx512 {
         unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p.cast()))) }
     }
     #[inline(always)]
+    unsafe fn store_i8(p: *mut i8, v: __m512) {
+        unsafe {
+            let numbers = _mm512_cmp_ps_mask::<_CMP_ORD_Q>(v, v);
+            let bytes = _mm512_cvtsepi32_epi8(_mm512_maskz_cvtps_epi32(numbers, v));
+            _mm_storeu_si128(p.cast(), bytes);
+        }
+    }
+    #[inline(always)]
+    unsafe fn sum_i8(p: *const i8) -> i32 {
+        unsafe { super::sum_i8_avx2(p) }
+    }
+    #[inline(always)]
     unsafe fn load_first(p: *const f32, n: usize) -> __m512 {
         debug_assert!(n < LANES);
         unsafe { _mm512_maskz_loadu_ps((1u16 << n).wrapping_sub(1), p) }

@@ -66,6 +66,9 @@ impl<'a> BatchRows<'a> {
             check(config, kv, step)?;
         }
         claim(kv, batch)?;
+        // Also what is only read: it may be a page that was never written.
+        let highest = batch.iter().flat_map(|step| step.pages).map(|page| page.0 as usize + 1);
+        kv.kv.reach(highest.max().unwrap_or(0).min(kv.pages()));
         let mut rows = Self::default();
         for step in batch {
             rows.push(step);

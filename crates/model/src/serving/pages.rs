@@ -18,7 +18,7 @@ pub struct KvPages {
 }
 
 impl KvPages {
-    /// `pages` pages for models of this shape. The system hands the memory out as pages are touched.
+    /// `pages` pages for models of this shape. Takes memory as pages are asked for, the lowest first.
     pub fn new(config: &DecoderConfig, form: KvForm, pages: usize) -> Self {
         let kv = PagedKv::new(config.heads(), config.num_hidden_layers, form, pages);
         Self { kv, written: vec![0; pages], steps: 0 }
@@ -37,6 +37,16 @@ impl KvPages {
     /// How keys and values are kept.
     pub fn form(&self) -> KvForm {
         self.kv.form()
+    }
+
+    /// Gives the memory of all pages but the first `pages` back to the system. What they held is lost.
+    pub fn give_back(&mut self, pages: usize) {
+        self.kv.give_back(pages);
+    }
+
+    /// Pages that there is memory for.
+    pub fn pages_taken(&self) -> usize {
+        self.kv.pages_taken()
     }
 
     /// Begins a step.

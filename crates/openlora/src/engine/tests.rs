@@ -589,7 +589,7 @@ fn clients_that_leave_a_real_engine_free_everything() {
 }
 
 #[test]
-#[ignore = "takes a minute; run by `cargo xtask test --full`"]
+#[ignore = "ten seconds; run by `cargo xtask test --full`"]
 fn ten_thousand_clients_that_leave_a_real_engine_free_everything() {
     leave(10_000);
 }

@@ -161,6 +161,15 @@ pub(super) fn check(file: &[u8], start: usize, len: usize) -> Result<(), Error> 
     Ok(())
 }
 
+/// Makes the digest of a file right, whatever it holds, so that fuzzing gets past it.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn sign(file: &mut [u8]) {
+    if file.len() >= SITES_AT {
+        let digest: [u8; 32] = Sha256::digest(&file[SITES_AT..]).into();
+        file[DIGEST_AT..SITES_AT].copy_from_slice(&digest);
+    }
+}
+
 /// Writes a file for a base, whole or not at all.
 pub(super) fn save(path: &Path, file: &[u8], base: [u8; 32]) -> Result<(), Error> {
     let mut all = file.to_vec();

@@ -7,7 +7,11 @@ use eyre::Result;
 
 use super::machine::{Program, install_missing, succeed};
 
-pub(super) const DESCRIPTION: &str = "a Python environment with tests/sdk/requirements.txt";
+pub(super) const DESCRIPTION: &str =
+    "a Python environment with tests/sdk/requirements.txt and crates/cuda/requirements.txt";
+
+/// What is installed: the official Python client, and NVRTC, which comes as a Python package.
+const REQUIREMENTS: [&str; 2] = ["tests/sdk/requirements.txt", "crates/cuda/requirements.txt"];
 
 /// Relative to the workspace; tests look for it there.
 const FOLDER: &str = "target/python";
@@ -32,6 +36,10 @@ pub(super) fn prepare(root: &Path) -> Result<()> {
             succeed(&mut environment())?;
         }
     }
-    let requirements = root.join("tests/sdk/requirements.txt");
-    succeed(Command::new(folder.join("bin/pip")).args(["install", "-q", "-r"]).arg(requirements))
+    let mut pip = Command::new(folder.join("bin/pip"));
+    pip.args(["install", "-q"]);
+    for requirements in REQUIREMENTS {
+        pip.arg("-r").arg(root.join(requirements));
+    }
+    succeed(&mut pip)
 }

@@ -8,6 +8,7 @@ use eyre::Result;
 
 use super::machine::{Program, install_missing, succeed};
 
+<<<<<<< HEAD
 /// A Python with pinned packages.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Environment {
@@ -17,6 +18,13 @@ pub(super) struct Environment {
     /// A variable that names a Python which has them already, so that nothing is installed.
     instead: Option<&'static str>,
 }
+=======
+pub(super) const DESCRIPTION: &str =
+    "a Python environment with tests/sdk/requirements.txt and crates/cuda/requirements.txt";
+
+/// What is installed: the official Python client, and NVRTC, which comes as a Python package.
+const REQUIREMENTS: [&str; 2] = ["tests/sdk/requirements.txt", "crates/cuda/requirements.txt"];
+>>>>>>> gpu
 
 /// The official client of the API.
 pub(super) const CLIENT: Environment = Environment {
@@ -91,4 +99,13 @@ mod tests {
             assert!(!pinned.is_empty() && pinned.iter().all(|pinned| *pinned), "{environment}");
         }
     }
+<<<<<<< HEAD
+=======
+    let mut pip = Command::new(folder.join("bin/pip"));
+    pip.args(["install", "-q"]);
+    for requirements in REQUIREMENTS {
+        pip.arg("-r").arg(root.join(requirements));
+    }
+    succeed(&mut pip)
+>>>>>>> gpu
 }

@@ -19,6 +19,7 @@ const EVERY_LIBRARY: &[&str] = &[
     "openledger-attribution",
     "openledger-chain",
     "openledger-contracts",
+    "openledger-cuda",
     "openledger-datanet",
     "openledger-factory",
     "openledger-gateway",
@@ -55,6 +56,7 @@ const RULES: &[Rule] = &[
             "openledger-tensor",
             "openledger-model",
             "openledger-openlora",
+            "openledger-cuda",
             "openledger-factory",
         ],
         never: &["openledger-chain", "openledger-contracts", "openledger-gateway"],
@@ -84,6 +86,16 @@ const RULES: &[Rule] = &[
         ],
         never: &["openledger-hub"],
         because: "the command line fetches what it was told to; nothing else asks the internet for files",
+    },
+    Rule {
+        crates: &[
+            "openledger-tensor",
+            "openledger-model",
+            "openledger-openlora",
+            "openledger-factory",
+        ],
+        never: &["openledger-cuda"],
+        because: "everything runs without a device; a device takes the place of a decoder from outside",
     },
     Rule {
         crates: &["openledger-attribution"],

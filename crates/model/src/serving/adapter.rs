@@ -167,6 +167,14 @@ impl ServingAdapter {
             })
     }
 
+    /// What acts on each layer: on queries, keys and values, on the output of attention, on gate and up, on down.
+    pub fn layers(&self) -> impl Iterator<Item = [(&LowRankShape, &[u8]); 4]> {
+        let part = |part: &'_ GroupPart| part.bytes.clone();
+        self.layers.iter().map(move |groups| {
+            groups.each_ref().map(|group| (&group.shape, &self.bytes[part(group)]))
+        })
+    }
+
     /// What acts on one group of one layer.
     pub(crate) fn group(&self, layer: usize, group: Group) -> (&LowRankShape, &[u8]) {
         let part = &self.layers[layer][group as usize];

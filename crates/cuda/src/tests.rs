@@ -1,0 +1,37 @@
+//! The kernels, run by the processor, against `openledger_tensor` and `openledger_model`, bit by bit.
+
+mod attention;
+mod compilation;
+mod products;
+mod rows;
+mod whole_model;
+
+use crate::backend::{Backend, Buffer};
+use openledger_tensor::Random;
+use std::sync::Arc;
+
+fn bits(x: &[f32]) -> Vec<u32> {
+    x.iter().map(|x| x.to_bits()).collect()
+}
+
+fn normals(n: usize, random: &mut Random) -> Vec<f32> {
+    (0..n).map(|_| random.normal()).collect()
+}
+
+fn up(backend: &Arc<dyn Backend>, x: &[f32]) -> Buffer {
+    Buffer::of(backend, x).expect("memory")
+}
+
+fn ids(backend: &Arc<dyn Backend>, x: &[u32]) -> Buffer {
+    Buffer::of(backend, x).expect("memory")
+}
+
+fn room(backend: &Arc<dyn Backend>, n: usize) -> Buffer {
+    up(backend, &vec![f32::NAN; n])
+}
+
+fn down(buffer: &Buffer, n: usize) -> Vec<f32> {
+    let mut x = vec![0.0; n];
+    buffer.read(&mut x).expect("is there");
+    x
+}

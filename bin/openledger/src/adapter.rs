@@ -73,7 +73,7 @@ fn tell_of(adapter: &ServingAdapter, path: &Path, output: Output) {
     if output.json {
         let document = json!({
             "file": path, "hash": hash, "base": base, "form": form, "rank": adapter.rank(),
-            "layers": adapter.layers(), "targets": adapter.targets(), "bytes": adapter.bytes(),
+            "layers": adapter.layer_count(), "targets": adapter.targets(), "bytes": adapter.bytes(),
         });
         return print(&document.to_string());
     }
@@ -81,7 +81,7 @@ fn tell_of(adapter: &ServingAdapter, path: &Path, output: Output) {
     print(&format!("Hash      {hash}"));
     print(&format!("Base      {base}"));
     print(&format!("Form      {form}"));
-    print(&format!("Rank      {}, {} layers", adapter.rank(), adapter.layers()));
+    print(&format!("Rank      {}, {} layers", adapter.rank(), adapter.layer_count()));
     print(&format!("Targets   {}", adapter.targets().join(", ")));
     print(&format!("Bytes     {}", adapter.bytes()));
 }

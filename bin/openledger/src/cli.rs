@@ -89,6 +89,10 @@ pub struct ServeArgs {
     /// answers less.
     #[arg(long, default_value_t = 256)]
     pub step_tokens: usize,
+    /// Models whose cached prompts all tenants profit from, by name, or `*` for all: tenants can then tell from
+    /// the time to the first token what others have asked. None by default.
+    #[arg(long, value_name = "MODELS", value_delimiter = ',')]
+    pub shared_prefixes: Vec<String>,
     /// Threads; all cores by default. The answers are the same for any number.
     #[arg(long)]
     pub threads: Option<usize>,

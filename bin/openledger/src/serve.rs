@@ -4,13 +4,13 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use openledger_gateway::{ModelServer, ModelServerParts, bind, serve_models};
+use openledger_gateway::{ModelServer, ModelServerParts, SharedPrefixes, bind, serve_models};
 use openledger_hub::{Content, HubName};
 use openledger_model::{
     ChatTemplate, Decoder, Tokenizer, Weights,
     serving::{KvForm, LowRankForm, ServingDecoder, WeightForm},
 };
-use openledger_openlora::{Config, Engine};
+use openledger_openlora::{Config, Engine, Grammars};
 use serde_json::json;
 
 use crate::{
@@ -75,6 +75,8 @@ fn server(
         .or_fail(Exit::Failure, cannot("tokenizer"))?;
     let template =
         ChatTemplate::from_dir(folder).or_fail(Exit::Failure, cannot("chat template"))?;
+    let end = template.end_of_turn(&tokenizer).or_fail(Exit::Failure, cannot("chat template"))?;
+    let grammars = Grammars::new(&tokenizer, end).or_fail(Exit::Failure, cannot("tokenizer"))?;
     let engine = Engine::start(
         Arc::clone(&base),
         serving,
@@ -111,9 +113,14 @@ fn server(
         base,
         tokenizer: Arc::new(tokenizer),
         template: Arc::new(template),
+        grammars,
         name: name(args),
         adapters_dir: args.adapters.clone(),
         api_key: args.api_key.clone(),
+        shared_prefixes: match args.shared_prefixes.iter().any(|name| name == "*") {
+            true => SharedPrefixes::OfAll,
+            false => SharedPrefixes::Of(args.shared_prefixes.clone()),
+        },
         started_at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
     })))
 }

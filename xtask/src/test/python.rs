@@ -8,35 +8,27 @@ use eyre::Result;
 
 use super::machine::{Program, install_missing, succeed};
 
-<<<<<<< HEAD
 /// A Python with pinned packages.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Environment {
     /// Relative to the workspace; tests look for it there.
     folder: &'static str,
-    requirements: &'static str,
+    requirements: &'static [&'static str],
     /// A variable that names a Python which has them already, so that nothing is installed.
     instead: Option<&'static str>,
 }
-=======
-pub(super) const DESCRIPTION: &str =
-    "a Python environment with tests/sdk/requirements.txt and crates/cuda/requirements.txt";
 
-/// What is installed: the official Python client, and NVRTC, which comes as a Python package.
-const REQUIREMENTS: [&str; 2] = ["tests/sdk/requirements.txt", "crates/cuda/requirements.txt"];
->>>>>>> gpu
-
-/// The official client of the API.
+/// The official client of the API, and NVRTC, which compiles the CUDA kernels and comes as a Python package.
 pub(super) const CLIENT: Environment = Environment {
     folder: "target/python",
-    requirements: "tests/sdk/requirements.txt",
+    requirements: &["tests/sdk/requirements.txt", "crates/cuda/requirements.txt"],
     instead: None,
 };
 
 /// What models and adapters are compared with. Apart from the client, because it is large.
 pub(super) const MODELS: Environment = Environment {
     folder: "target/python-models",
-    requirements: "crates/model/tests/parity/requirements.txt",
+    requirements: &["crates/model/tests/parity/requirements.txt"],
     instead: Some("OPENLEDGER_PYTHON"),
 };
 
@@ -65,10 +57,12 @@ impl Environment {
                 succeed(&mut environment())?;
             }
         }
-        let requirements = root.join(self.requirements);
-        succeed(
-            Command::new(folder.join("bin/pip")).args(["install", "-q", "-r"]).arg(requirements),
-        )
+        let mut pip = Command::new(folder.join("bin/pip"));
+        pip.args(["install", "-q"]);
+        for requirements in self.requirements {
+            pip.arg("-r").arg(root.join(requirements));
+        }
+        succeed(&mut pip)
     }
 
     fn given(self) -> Option<std::path::PathBuf> {
@@ -78,7 +72,7 @@ impl Environment {
 
 impl fmt::Display for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, with {}", self.folder, self.requirements)?;
+        write!(f, "{}, with {}", self.folder, self.requirements.join(" and "))?;
         self.instead.map_or(Ok(()), |variable| write!(f, "; or what {variable} names"))
     }
 }
@@ -91,21 +85,13 @@ mod tests {
     fn every_package_is_pinned() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace");
         for environment in [CLIENT, MODELS] {
-            let requirements =
-                std::fs::read_to_string(root.join(environment.requirements)).unwrap();
-            let packages =
-                requirements.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
-            let pinned: Vec<bool> = packages.map(|package| package.contains("==")).collect();
-            assert!(!pinned.is_empty() && pinned.iter().all(|pinned| *pinned), "{environment}");
+            for requirements in environment.requirements {
+                let requirements = std::fs::read_to_string(root.join(requirements)).unwrap();
+                let packages =
+                    requirements.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+                let pinned: Vec<bool> = packages.map(|package| package.contains("==")).collect();
+                assert!(!pinned.is_empty() && pinned.iter().all(|pinned| *pinned), "{environment}");
+            }
         }
     }
-<<<<<<< HEAD
-=======
-    let mut pip = Command::new(folder.join("bin/pip"));
-    pip.args(["install", "-q"]);
-    for requirements in REQUIREMENTS {
-        pip.arg("-r").arg(root.join(requirements));
-    }
-    succeed(&mut pip)
->>>>>>> gpu
 }

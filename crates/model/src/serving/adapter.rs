@@ -120,7 +120,7 @@ impl ServingAdapter {
     }
 
     /// Layers of the models it acts on.
-    pub fn layers(&self) -> usize {
+    pub fn layer_count(&self) -> usize {
         self.layers.len()
     }
 

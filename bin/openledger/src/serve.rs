@@ -28,16 +28,26 @@ pub async fn run(args: ServeArgs, output: Output) -> Result<(), Failure> {
     // Bound before anything is loaded, so that a port in use costs nothing.
     let listener = bind(args.api_addr).await.map_err(gateway_failure)?;
     let address = listener.local_addr().or_fail(Exit::Failure, "the API has no address")?;
-    let base = from_hub::folder(&args.base, Content::Base).await?;
-    let mut adapters = Vec::new();
-    for named in &args.adapter {
-        adapters.push((named.name.clone(), adapter_place(&named.place).await?));
-    }
+    let (base, adapters) = tokio::select! {
+        places = places(&args) => places?,
+        // What came of a download is kept.
+        () = stop.received() => return Ok(()),
+    };
     let server = server(&args, &base, &adapters)?;
     let api = format!("http://{address}/v1");
     announce(&api, &args, &server, output);
     let stopped = async move { stop.received().await };
     serve_models(listener, server, stopped).await.map_err(gateway_failure)
+}
+
+/// The folder of the base, and where each adapter of the command line is. What has a name is fetched.
+async fn places(args: &ServeArgs) -> Result<(PathBuf, Vec<(String, PathBuf)>), Failure> {
+    let base = from_hub::folder(&args.base, Content::Base).await?;
+    let mut adapters = Vec::new();
+    for named in &args.adapter {
+        adapters.push((named.name.clone(), adapter_place(&named.place).await?));
+    }
+    Ok((base, adapters))
 }
 
 /// Where an adapter is read from: a packed file, a folder, or one of the Hub.

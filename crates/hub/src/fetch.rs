@@ -58,7 +58,6 @@ impl<'a> Fetch<'a> {
         // The library compares paths, so all of them are whole.
         let folder = std::path::absolute(&cached.folder).map_err(Error::file(&cached.folder))?;
         let incoming = folder.join(".incoming");
-        fs::create_dir_all(&incoming).map_err(Error::file(&incoming))?;
         let api = ApiBuilder::from_cache(Cache::new(incoming.clone()))
             .with_endpoint(hub.endpoint.clone())
             .with_token(hub.token.clone())
@@ -104,9 +103,13 @@ impl<'a> Fetch<'a> {
         Ok(snapshot)
     }
 
-    /// Held while one process fetches. The system frees it whatever becomes of the process.
+    /// Held while one process fetches. The system frees it whatever becomes of the process. It stands where Hugging
+    /// Face's tools have their locks, so that a name that leads nowhere leaves no folder behind.
     fn lock(&self, tell: &mut dyn FnMut(Event<'_>)) -> Result<File, Error> {
-        let path = self.cached.folder.join(".incoming.lock");
+        let cache = self.cached.folder.parent().expect("a repository lies in the cache");
+        let folder = cache.join(".locks").join(self.name.folder());
+        fs::create_dir_all(&folder).map_err(Error::file(&folder))?;
+        let path = folder.join("incoming.lock");
         let file = File::create(&path).map_err(Error::file(&path))?;
         match file.try_lock() {
             Ok(()) => {}
@@ -116,7 +119,6 @@ impl<'a> Fetch<'a> {
             }
             Err(TryLockError::Error(source)) => return Err(Error::File { path, source }),
         }
-        fs::create_dir_all(&self.incoming).map_err(Error::file(&self.incoming))?;
         Ok(file)
     }
 
@@ -235,9 +237,18 @@ impl<'a> Fetch<'a> {
         tell: &mut dyn FnMut(Event<'_>),
     ) -> Result<(), Error> {
         let (file, commit) = (missing.file.as_str(), listing.commit.as_str());
-        let mut attempt = 1;
+        let (mut attempt, mut told) = (1, 0);
         loop {
-            let failed = match self.attempt(commit, file, tell) {
+            let mut here = 0;
+            let mut moved = |bytes| {
+                here += bytes;
+                // What an earlier attempt brought is not told again.
+                if here > told {
+                    tell(Event::Bytes(here - told));
+                    told = here;
+                }
+            };
+            let failed = match self.attempt(commit, file, &mut moved) {
                 Ok(content) => match self.check(listing, missing, &content) {
                     Ok(()) => {
                         self.cached.publish(&content, commit, file)?;
@@ -265,7 +276,7 @@ impl<'a> Fetch<'a> {
         &self,
         commit: &str,
         file: &str,
-        tell: &mut dyn FnMut(Event<'_>),
+        moved: &mut dyn FnMut(u64),
     ) -> Result<PathBuf, Failed> {
         struct Beats(Pulse<Result<PathBuf, ApiError>>);
         impl Progress for Beats {
@@ -277,8 +288,7 @@ impl<'a> Fetch<'a> {
         }
         let repository = self.api.repo(self.repository(commit));
         let wanted = file.to_owned();
-        let mut moved = |bytes| tell(Event::Bytes(bytes));
-        let done = with_patience(self.hub.patience, &mut moved, move |pulse| {
+        let done = with_patience(self.hub.patience, moved, move |pulse| {
             repository.download_with_progress(&wanted, Beats(pulse))
         });
         let link = done.map_err(|_| self.silence())?.map_err(Failed::from)?;

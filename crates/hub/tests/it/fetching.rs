@@ -154,7 +154,14 @@ fn a_hub_whose_list_has_no_sizes_is_asked_for_them() {
 #[test]
 fn a_line_that_is_cut_now_and_then_does_not_hurt() {
     let place = Place::new(&base(), Manners { cut: Some((WEIGHTS, 2)), ..Manners::default() });
-    place.folder("org/tiny").unwrap();
+    let (mut announced, mut came) = (0, 0);
+    let mut tell = |event: Event<'_>| match event {
+        Event::Begin { bytes, .. } => announced = bytes,
+        Event::Bytes(bytes) => came += bytes,
+        _ => {}
+    };
+    place.hub().folder("org/tiny", Content::Base, &mut tell).unwrap();
+    assert_eq!(came, announced, "no byte is told twice");
     place.holds_what_the_server_has(&base());
     let asked = place.server.asked();
     let weights: Vec<_> = asked.iter().filter(|what| what.starts_with(WEIGHTS)).collect();
@@ -251,6 +258,7 @@ fn what_the_hub_does_not_have_is_named() {
         let error = place.error(model);
         assert!(error.contains(says), "{error}");
     }
+    assert!(!place.cache.path().join("models--org--other").exists(), "nothing is left of it");
     let mut files = base();
     files.retain(|(name, _)| *name != "tokenizer.json");
     let place = Place::new(&files, Manners::default());

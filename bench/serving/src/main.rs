@@ -8,6 +8,7 @@
 //! logits agree.
 #![allow(clippy::print_stdout)]
 
+mod cold;
 mod job;
 mod ours;
 mod parity;
@@ -57,6 +58,12 @@ enum Action {
         /// Steps of the adapter's training.
         #[arg(long, default_value_t = 300)]
         steps: usize,
+    },
+    /// What the first request to an adapter pays for its loading, from the file cache and from disk.
+    Cold {
+        /// Go on although the machine has other work.
+        #[arg(long)]
+        loaded: bool,
     },
     /// Writes the base, the adapters and the prompts, to run a peer by hand.
     Prepare { folder: PathBuf },
@@ -117,6 +124,12 @@ fn main() -> Result<()> {
             let folder = tempfile::tempdir()?;
             job::prepare(folder.path())?;
             println!("{}", parity::check(folder.path(), &pythons)?);
+        }
+        Action::Cold { loaded } => {
+            quiet::check(loaded)?;
+            for form in [LowRankForm::Bf16, LowRankForm::Int8] {
+                println!("Adapters in {form:?}\n\n{}", cold::measure(form)?);
+            }
         }
         Action::Prepare { folder } => job::prepare(&folder)?,
         Action::Quality { steps } => println!("{}", quality::measure(steps)?),

@@ -93,6 +93,10 @@ pub struct ServeArgs {
     /// the time to the first token what others have asked. None by default.
     #[arg(long, value_name = "MODELS", value_delimiter = ',')]
     pub shared_prefixes: Vec<String>,
+    /// Seconds without an answer under way after which cached prompts are forgotten and the memory of keys and
+    /// values is given back to the system.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub idle_seconds: u64,
     /// Threads; all cores by default. The answers are the same for any number.
     #[arg(long)]
     pub threads: Option<usize>,

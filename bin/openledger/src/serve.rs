@@ -1,7 +1,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use openledger_gateway::{ModelServer, ModelServerParts, SharedPrefixes, bind, serve_models};
@@ -97,6 +97,7 @@ fn server(
                 AdapterForm::Int8 => LowRankForm::Int8,
             },
             threads: args.threads,
+            idle_after: Duration::from_secs(args.idle_seconds),
             queue_max: args.queue,
             batch_max: args.batch,
             step_tokens_max: args.step_tokens.max(args.batch),

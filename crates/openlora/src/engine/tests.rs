@@ -554,6 +554,36 @@ fn an_adapter_answers_alike_from_memory_from_its_folder_and_from_a_packed_file()
 }
 
 #[test]
+fn an_idle_engine_gives_its_memory_back_and_answers_as_before() {
+    let config =
+        Config { memory_bytes: 2 << 20, idle_after: Duration::from_millis(5), ..Config::default() };
+    let engine = tiny_engine(config);
+    let hash = engine.register(tiny_adapter(engine.base(), 1));
+    for _ in 0..3 {
+        let open: Vec<_> = (0..8u32)
+            .map(|i| GenerateRequest {
+                adapters: (i % 2 == 0).then(|| (hash.into(), 1.0)).into_iter().collect(),
+                ..ask(None, &[i; 20], 30)
+            })
+            .map(|request| engine.generate(request).expect("room"))
+            .collect();
+        let all: Vec<_> = open.into_iter().map(|mut events| receive(&mut events)).collect();
+        let adapter = tiny_adapter(engine.base(), 1);
+        for (i, answer) in (0u32..).zip(all) {
+            let expected =
+                exact_answer(engine.base(), (i % 2 == 0).then_some(&adapter), &[i; 20], 30);
+            assert_eq!(answer.map(|all| all.0), Ok(expected));
+        }
+        wait_until("the memory", || {
+            let gauges = engine.metrics().gauges;
+            (gauges.pages_taken, gauges.pages_cached) == (0, 0)
+        });
+        let gauges = engine.metrics().gauges;
+        assert_eq!((gauges.pages_available, gauges.adapters_resident), (gauges.pages, 1));
+    }
+}
+
+#[test]
 fn clients_that_leave_a_real_engine_free_everything() {
     let engine = tiny_engine(Config { memory_bytes: 2 << 20, ..Config::default() });
     let hash = engine.register(tiny_adapter(engine.base(), 1));

@@ -41,6 +41,8 @@ enum Action {
         /// Fewer forms, batches and adapters.
         #[arg(long)]
         quick: bool,
+        #[command(flatten)]
+        choice: job::Choice,
         /// Threads of every engine.
         #[arg(long, default_value_t = 1)]
         threads: usize,
@@ -133,12 +135,12 @@ fn main() -> Result<()> {
         }
         Action::Prepare { folder } => job::prepare(&folder)?,
         Action::Quality { steps } => println!("{}", quality::measure(steps)?),
-        Action::Compare { pythons, rounds, quick, threads, loaded } => {
+        Action::Compare { pythons, rounds, quick, choice, threads, loaded } => {
             quiet::check(loaded)?;
             let folder = tempfile::tempdir()?;
             job::prepare(folder.path())?;
             println!("{}", parity::check(folder.path(), &pythons)?);
-            let plan = job::Plan::new(quick);
+            let plan = job::Plan::new(quick).choose(choice);
             let mut table = report::Table::default();
             for round in 0..rounds {
                 for form in &plan.forms {

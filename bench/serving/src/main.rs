@@ -8,6 +8,7 @@
 //! logits agree.
 #![allow(clippy::print_stdout)]
 
+mod gpu;
 mod job;
 mod ours;
 mod parity;
@@ -57,6 +58,11 @@ enum Action {
         /// Steps of the adapter's training.
         #[arg(long, default_value_t = 300)]
         steps: usize,
+    },
+    /// A CUDA device against the processor: bits, nearness, speed. Says so and ends well where there is none.
+    Gpu {
+        #[command(flatten)]
+        options: gpu::GpuOptions,
     },
     /// Writes the base, the adapters and the prompts, to run a peer by hand.
     Prepare { folder: PathBuf },
@@ -118,6 +124,7 @@ fn main() -> Result<()> {
             job::prepare(folder.path())?;
             println!("{}", parity::check(folder.path(), &pythons)?);
         }
+        Action::Gpu { options } => println!("{}", gpu::run(&options)?),
         Action::Prepare { folder } => job::prepare(&folder)?,
         Action::Quality { steps } => println!("{}", quality::measure(steps)?),
         Action::Compare { pythons, rounds, quick, threads, loaded } => {

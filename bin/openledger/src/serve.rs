@@ -6,17 +6,17 @@ use std::{
 
 use openledger_gateway::{ModelServer, ModelServerParts, bind, serve_models};
 use openledger_model::{
-    ChatTemplate, Decoder, Tokenizer, Weights, hub_cache, model_folder,
-    serving::{KvForm, LowRankForm, ServingDecoder, WeightForm},
+    ChatTemplate, Decoder, Tokenizer, Weights, hub_cache, model_folder, serving::LowRankForm,
 };
-use openledger_openlora::{Config, Engine};
+use openledger_openlora::{Config, Engine, ServingLoader};
 use serde_json::json;
 
 use crate::{
-    cli::{AdapterForm, KeysAndValues, MatrixForm, ServeArgs},
+    cli::{AdapterForm, ServeArgs},
     failure::{Exit, Failure, OrFail},
     local::gateway_failure,
     output::{Output, print, tell},
+    serve_device::{self, Placed},
     signals::StopSignal,
 };
 
@@ -39,42 +39,31 @@ fn server(args: &ServeArgs) -> Result<Arc<ModelServer>, Failure> {
         .or_fail(Exit::Failure, format!("there is no base model {}", args.base))?;
     let cannot = |what: &str| format!("cannot load the {what} in {}", folder.display());
     let (config, weights) = Weights::load(&folder).or_fail(Exit::Failure, cannot("base model"))?;
-    let serving = ServingDecoder::new(
-        config.clone(),
-        weights.clone(),
-        match args.weights {
-            MatrixForm::F32 => WeightForm::F32,
-            MatrixForm::Bf16 => WeightForm::Bf16,
-            MatrixForm::Int8 => WeightForm::Int8,
-            MatrixForm::FourBit => WeightForm::FourBit,
-        },
-        match args.kv {
-            KeysAndValues::F32 => KvForm::F32,
-            KeysAndValues::Bf16 => KvForm::Bf16,
-            KeysAndValues::Int8 => KvForm::Int8,
-        },
-    );
+    let placed = serve_device::place(args, &config, &weights)?;
     let base = Arc::new(Decoder::new(config, weights, false));
     let tokenizer = Tokenizer::from_file(&folder.join("tokenizer.json"))
         .or_fail(Exit::Failure, cannot("tokenizer"))?;
     let template =
         ChatTemplate::from_dir(&folder).or_fail(Exit::Failure, cannot("chat template"))?;
-    let engine = Engine::start(
-        Arc::clone(&base),
-        serving,
-        Config {
-            memory_bytes: args.memory_mib << 20,
-            adapter_form: match args.adapter_form {
-                AdapterForm::Bf16 => LowRankForm::Bf16,
-                AdapterForm::Int8 => LowRankForm::Int8,
-            },
-            threads: args.threads,
-            queue_max: args.queue,
-            batch_max: args.batch,
-            step_tokens_max: args.step_tokens.max(args.batch),
-            ..Config::default()
+    let settings = Config {
+        memory_bytes: args.memory_mib << 20,
+        adapter_form: match args.adapter_form {
+            AdapterForm::Bf16 => LowRankForm::Bf16,
+            AdapterForm::Int8 => LowRankForm::Int8,
         },
-    )
+        threads: args.threads,
+        queue_max: args.queue,
+        batch_max: args.batch,
+        step_tokens_max: args.step_tokens.max(args.batch),
+        ..Config::default()
+    };
+    let engine = match placed {
+        Placed::Device(decoder) => {
+            let loader = ServingLoader::new(Arc::clone(&base), settings.adapter_form);
+            Engine::start_with(Arc::clone(&base), decoder, loader, settings)
+        }
+        Placed::Processor(decoder) => Engine::start(Arc::clone(&base), decoder, settings),
+    }
     .or_fail(Exit::Failure, "the engine cannot start with these settings")?;
     if let Some(adapters) = &args.adapters {
         let found = engine.register_all(adapters).or_fail(

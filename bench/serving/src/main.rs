@@ -9,6 +9,7 @@
 #![allow(clippy::print_stdout)]
 
 mod cold;
+mod gpu;
 mod job;
 mod ours;
 mod parity;
@@ -66,6 +67,11 @@ enum Action {
         /// Go on although the machine has other work.
         #[arg(long)]
         loaded: bool,
+    },
+    /// A CUDA device against the processor: bits, nearness, speed. Says so and ends well where there is none.
+    Gpu {
+        #[command(flatten)]
+        options: gpu::GpuOptions,
     },
     /// Writes the base, the adapters and the prompts, to run a peer by hand.
     Prepare { folder: PathBuf },
@@ -133,6 +139,7 @@ fn main() -> Result<()> {
                 println!("Adapters in {form:?}\n\n{}", cold::measure(form)?);
             }
         }
+        Action::Gpu { options } => println!("{}", gpu::run(&options)?),
         Action::Prepare { folder } => job::prepare(&folder)?,
         Action::Quality { steps } => println!("{}", quality::measure(steps)?),
         Action::Compare { pythons, rounds, quick, choice, threads, loaded } => {

@@ -2,7 +2,7 @@ use std::{net::SocketAddr, path::PathBuf, str::FromStr};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::node::NodeSettings;
+use crate::{node::NodeSettings, serve_device::DeviceChoice};
 
 /// OpenLedger: every answer of a model pays the people whose data produced it.
 #[derive(Debug, Parser)]
@@ -67,6 +67,10 @@ pub struct ServeArgs {
     /// Key that requests must carry as `Authorization: Bearer`; none is needed by default.
     #[arg(long, env = "OPENLEDGER_API_KEY", hide_env_values = true)]
     pub api_key: Option<String>,
+    /// Where answers are computed: `auto` (a CUDA device if there is one with enough memory), `cpu`, `cuda`,
+    /// `cuda:1`.
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    pub device: DeviceChoice,
     /// How matrices are kept. A base that is stored in bf16 loses nothing in bf16.
     #[arg(long, value_enum, default_value_t = MatrixForm::Bf16)]
     pub weights: MatrixForm,

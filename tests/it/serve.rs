@@ -13,26 +13,31 @@ use serde_json::{Value, json};
 
 use crate::machine::Machine;
 
-const NANO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/nano");
+pub(crate) const NANO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/nano");
 
 /// A running `openledger serve` over nano. Ended when dropped.
-struct Serve {
+pub(crate) struct Serve {
     child: Child,
     url: String,
 }
 
 impl Serve {
-    fn start(machine: &Machine, extra: &[&str]) -> Self {
+    pub(crate) fn start(machine: &Machine, extra: &[&str]) -> Self {
         let mut args = vec!["serve", "--json", "--base", NANO, "--api-addr", "127.0.0.1:0"];
         args.extend(extra);
-        let mut child = machine.command(&args).stdout(Stdio::piped()).spawn().unwrap();
+        Self::spawn(machine.command(&args))
+    }
+
+    /// Runs `serve --json` until it is dropped.
+    pub(crate) fn spawn(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let about: Value = serde_json::from_str(&line).expect("`serve --json` prints one document");
         Self { child, url: about["api_url"].as_str().unwrap().to_owned() }
     }
 
-    async fn post(&self, path: &str, body: Value) -> (u16, Value) {
+    pub(crate) async fn post(&self, path: &str, body: Value) -> (u16, Value) {
         let (status, text) = self.post_text(path, body).await;
         (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
     }
@@ -57,7 +62,7 @@ impl Drop for Serve {
 }
 
 /// PEFT folders of adapters that change what nano says.
-fn adapters(folder: &Path, names: &[&str]) {
+pub(crate) fn adapters(folder: &Path, names: &[&str]) {
     let base = Decoder::load(Path::new(NANO)).unwrap();
     for (seed, name) in names.iter().enumerate() {
         let layout = LoraLayout::new(base.config(), 4 << seed, 16.0, &Site::ALL);
@@ -69,7 +74,7 @@ fn adapters(folder: &Path, names: &[&str]) {
     }
 }
 
-fn chat(model: &str, extra: Value) -> Value {
+pub(crate) fn chat(model: &str, extra: Value) -> Value {
     let mut body = json!({
         "model": model, "max_tokens": 12,
         "messages": [{ "role": "user", "content": "What is a Datanet?" }],
@@ -78,7 +83,7 @@ fn chat(model: &str, extra: Value) -> Value {
     body
 }
 
-fn text(answer: &Value) -> &str {
+pub(crate) fn text(answer: &Value) -> &str {
     answer["choices"][0]["message"]["content"].as_str().unwrap()
 }
 

@@ -15,7 +15,7 @@
 //! **Invariant:** a step that is refused has written nothing.
 
 mod adapter;
-mod adapter_file;
+pub(crate) mod adapter_file;
 mod batch;
 mod decoder;
 mod input;
@@ -23,8 +23,8 @@ mod linear;
 mod pages;
 
 pub use adapter::ServingAdapter;
-pub use batch::{BLEND_MAX, SequenceStep};
+pub use batch::{BLEND_MAX, BatchRows, BlendRows, SequenceRows, SequenceStep};
 pub use decoder::ServingDecoder;
 pub use linear::WeightForm;
 pub use openledger_tensor::{KvForm, LowRankForm, PAGE_TOKENS};
-pub use pages::{KvPages, PageId};
+pub use pages::{KvPages, PageClaims, PageId};

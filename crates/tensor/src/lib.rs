@@ -20,13 +20,14 @@
 //! **Invariant:** threads divide results, never sums.
 //! **Invariant:** no mathematical function of the platform's library is called, only `f32::mul_add`,
 //! `f32::sqrt` and rounding to an integer, which have one correct answer.
-//! **Invariant:** this is the only crate with `unsafe`; its public functions are safe and check shapes.
+//! **Invariant:** public functions are safe and check shapes; `unsafe` is nowhere else but in the driver of `cuda`.
 
 mod ahead;
 mod attention;
 mod bf16_panels;
 mod cross_entropy;
 mod four_bit;
+mod gated;
 mod geglu;
 mod gemm;
 mod level;

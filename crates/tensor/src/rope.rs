@@ -57,6 +57,16 @@ impl RopeTable {
         self.cos.len() / self.half.max(1)
     }
 
+    /// Cosines [positions, half] of the angles, as [`Self::turn`] takes them.
+    pub fn cosines(&self) -> &[f32] {
+        &self.cos
+    }
+
+    /// Sines, as above.
+    pub fn sines(&self) -> &[f32] {
+        &self.sin
+    }
+
     /// Turns the first `heads` heads of each row in place. Row i stands at `positions[i]`.
     ///
     /// Shape: x [positions.len(), stride], heads · head_dim ≤ stride.

@@ -1,6 +1,6 @@
 //! What a step is asked to do, checked and laid out in rows.
 
-use super::{KvPages, PAGE_TOKENS, PageId, ServingAdapter};
+use super::{PAGE_TOKENS, PageClaims, PageId, ServingAdapter};
 use crate::{DecoderConfig, Error};
 use std::ops::Range;
 use std::sync::Arc;
@@ -25,50 +25,55 @@ pub struct SequenceStep<'a> {
 
 /// Neighbouring rows with the same blend.
 #[derive(Clone, Debug)]
-pub(crate) struct BlendRows<'a> {
-    pub(crate) rows: Range<usize>,
-    pub(crate) adapters: &'a [(Arc<ServingAdapter>, f32)],
+pub struct BlendRows<'a> {
+    /// Which.
+    pub rows: Range<usize>,
+    /// The adapters of each and their weights, at least one.
+    pub adapters: &'a [(Arc<ServingAdapter>, f32)],
 }
 
 /// One sequence of a batch.
 #[derive(Debug)]
-pub(crate) struct SequenceRows {
-    pub(crate) rows: Range<usize>,
-    pub(crate) before: usize,
-    pub(crate) pages: Vec<u32>,
+pub struct SequenceRows {
+    /// Its new rows.
+    pub rows: Range<usize>,
+    /// Positions before the first of them.
+    pub before: usize,
+    /// The pages up to its last row, no more.
+    pub pages: Vec<u32>,
 }
 
-/// The rows of a step.
+/// The rows of a step, checked: what a decoder of another kind than [`ServingDecoder`](super::ServingDecoder)
+/// starts from.
 #[derive(Debug, Default)]
-pub(crate) struct BatchRows<'a> {
-    pub(crate) tokens: Vec<u32>,
-    pub(crate) positions: Vec<u32>,
-    pub(crate) sequences: Vec<SequenceRows>,
-    pub(crate) blends: Vec<BlendRows<'a>>,
-    /// Rows whose logits are wanted, ascending, and their blends numbered from 0 among these.
-    pub(crate) wanted: Vec<usize>,
-    pub(crate) wanted_blends: Vec<BlendRows<'a>>,
+pub struct BatchRows<'a> {
+    /// Token of each row.
+    pub tokens: Vec<u32>,
+    /// Its position in its sequence.
+    pub positions: Vec<u32>,
+    /// The sequences, in order of their rows.
+    pub sequences: Vec<SequenceRows>,
+    /// Rows that have adapters, in order.
+    pub blends: Vec<BlendRows<'a>>,
+    /// Rows whose logits are wanted, ascending.
+    pub wanted: Vec<usize>,
+    /// Their blends, numbered from 0 among these.
+    pub wanted_blends: Vec<BlendRows<'a>>,
 }
 
 impl<'a> BatchRows<'a> {
     /// Lays out a batch that fits the model and the pages.
     ///
     /// Errors: [`Error::Request`] as [`ServingDecoder::step`](super::ServingDecoder::step) says.
-    pub(crate) fn new(
+    pub fn new(
         config: &DecoderConfig,
-        kv: &mut KvPages,
+        claims: &mut PageClaims,
         batch: &[SequenceStep<'a>],
     ) -> Result<Self, Error> {
-        if !kv.kv.fits(config.heads(), config.num_hidden_layers) {
-            return Err(Error::Request("the pages were made for another model".into()));
-        }
         for step in batch {
-            check(config, kv, step)?;
+            check(config, claims, step)?;
         }
-        claim(kv, batch)?;
-        // Also what is only read: it may be a page that was never written.
-        let highest = batch.iter().flat_map(|step| step.pages).map(|page| page.0 as usize + 1);
-        kv.kv.reach(highest.max().unwrap_or(0).min(kv.pages()));
+        claim(claims, batch)?;
         let mut rows = Self::default();
         for step in batch {
             rows.push(step);
@@ -118,7 +123,11 @@ fn join<'a>(
     }
 }
 
-fn check(config: &DecoderConfig, kv: &KvPages, step: &SequenceStep<'_>) -> Result<(), Error> {
+fn check(
+    config: &DecoderConfig,
+    claims: &PageClaims,
+    step: &SequenceStep<'_>,
+) -> Result<(), Error> {
     let refuse = |why: String| Err(Error::Request(why));
     let (new, context) = (step.tokens.len(), config.max_position_embeddings);
     if new == 0 {
@@ -138,8 +147,8 @@ fn check(config: &DecoderConfig, kv: &KvPages, step: &SequenceStep<'_>) -> Resul
         let n = step.pages.len();
         return refuse(format!("{n} pages for {} tokens, {needed} are needed", step.before + new));
     }
-    if let Some(page) = step.pages[..needed].iter().find(|p| !kv.has(**p)) {
-        return refuse(format!("page {} does not exist, there are {}", page.0, kv.pages()));
+    if let Some(page) = step.pages[..needed].iter().find(|p| !claims.has(**p)) {
+        return refuse(format!("page {} does not exist, there are {}", page.0, claims.pages()));
     }
     if step.adapters.len() > BLEND_MAX {
         return refuse(format!(
@@ -159,8 +168,8 @@ fn check(config: &DecoderConfig, kv: &KvPages, step: &SequenceStep<'_>) -> Resul
 }
 
 /// Pages may be shared to be read; a page that is written belongs to one sequence.
-fn claim(kv: &mut KvPages, batch: &[SequenceStep<'_>]) -> Result<(), Error> {
-    kv.begin();
+fn claim(claims: &mut PageClaims, batch: &[SequenceStep<'_>]) -> Result<(), Error> {
+    claims.begin();
     let shared = |page: &PageId| {
         let page = page.0;
         Err(Error::Request(format!("page {page} is written by one sequence and used by another")))
@@ -169,13 +178,13 @@ fn claim(kv: &mut KvPages, batch: &[SequenceStep<'_>]) -> Result<(), Error> {
     for step in batch {
         let end = (step.before + step.tokens.len()).div_ceil(PAGE_TOKENS);
         for page in &step.pages[split(step)..end] {
-            if !kv.claim(*page) {
+            if !claims.claim(*page) {
                 return shared(page);
             }
         }
     }
     for page in batch.iter().flat_map(|step| &step.pages[..split(step)]) {
-        if kv.is_claimed(*page) {
+        if claims.is_claimed(*page) {
             return shared(page);
         }
     }

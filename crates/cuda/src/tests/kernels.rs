@@ -1,0 +1,1 @@
+//! Every kernel, bit by bit, on shapes drawn at random.

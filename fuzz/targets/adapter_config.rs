@@ -1,4 +1,9 @@
 //! The config of an adapter that anyone can publish.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| openledger_model::fuzzing::adapter_config(bytes));
+use openledger_model::fuzzing;
+
+libfuzzer_sys::fuzz_target!(
+    init: openledger_fuzz::plant(fuzzing::seeds::adapter_config()),
+    |bytes: &[u8]| fuzzing::adapter_config(bytes)
+);

@@ -1,4 +1,9 @@
 //! The chat template of a base.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| openledger_model::fuzzing::chat_template(bytes));
+use openledger_model::fuzzing;
+
+libfuzzer_sys::fuzz_target!(
+    init: openledger_fuzz::plant(fuzzing::seeds::chat_template()),
+    |bytes: &[u8]| fuzzing::chat_template(bytes)
+);

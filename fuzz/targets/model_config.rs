@@ -1,4 +1,9 @@
 //! The config of a base.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| openledger_model::fuzzing::model_config(bytes));
+use openledger_model::fuzzing;
+
+libfuzzer_sys::fuzz_target!(
+    init: openledger_fuzz::plant(fuzzing::seeds::model_config()),
+    |bytes: &[u8]| fuzzing::model_config(bytes)
+);

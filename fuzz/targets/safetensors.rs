@@ -1,4 +1,9 @@
 //! The weights of a base or an adapter.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| openledger_model::fuzzing::safetensors(bytes));
+use openledger_model::fuzzing;
+
+libfuzzer_sys::fuzz_target!(
+    init: openledger_fuzz::plant(fuzzing::seeds::safetensors()),
+    |bytes: &[u8]| fuzzing::safetensors(bytes)
+);

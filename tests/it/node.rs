@@ -138,6 +138,30 @@ async fn a_node_that_was_asked_to_stop_continues_with_the_same_blocks() {
 }
 
 #[tokio::test]
+async fn the_files_for_other_nodes_are_a_genesis_for_this_one() {
+    let machine = Machine::new();
+    let node = Node::start(&machine, &["--dev"]);
+    let genesis = node.about["genesis_hash"].clone();
+    assert_eq!(node.end("-TERM"), Some(0));
+    let export = ["node", "export-genesis", "--data-dir", "data", "--out", "exported"];
+    assert!(machine.run(&export).status.success());
+
+    // The data directory holds that chain and no other, so batcher and fees are the same too.
+    let exported = machine.path("exported/genesis.json");
+    let node = Node::start(&machine, &["--genesis", exported.to_str().unwrap()]);
+    assert_eq!(node.about["genesis_hash"], genesis);
+    assert_eq!(node.end("-TERM"), Some(0));
+
+    let text = fs::read_to_string(&exported).unwrap();
+    fs::write(&exported, text.replace("\"isthmusTime\": 0", "\"isthmusTime\": 9")).unwrap();
+    let output =
+        machine.run(&["node", "--data-dir", "other", "--genesis", exported.to_str().unwrap()]);
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{errors}");
+    assert!(errors.contains("config.isthmusTime must be 0"), "{errors}");
+}
+
+#[tokio::test]
 async fn a_name_that_is_not_the_nodes_own_is_refused_with_the_way_out() {
     let machine = Machine::new();
     let node = Node::start(&machine, &["--dev", "--allowed-host", "node.example"]);

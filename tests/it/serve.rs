@@ -2,7 +2,8 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
     path::Path,
     process::{Child, Command, Stdio},
 };
@@ -12,26 +13,31 @@ use serde_json::{Value, json};
 
 use crate::machine::Machine;
 
-const NANO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/nano");
+pub(crate) const NANO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/nano");
 
 /// A running `openledger serve` over nano. Ended when dropped.
-struct Serve {
+pub(crate) struct Serve {
     child: Child,
     url: String,
 }
 
 impl Serve {
-    fn start(machine: &Machine, extra: &[&str]) -> Self {
+    pub(crate) fn start(machine: &Machine, extra: &[&str]) -> Self {
         let mut args = vec!["serve", "--json", "--base", NANO, "--api-addr", "127.0.0.1:0"];
         args.extend(extra);
-        let mut child = machine.command(&args).stdout(Stdio::piped()).spawn().unwrap();
+        Self::spawn(machine.command(&args))
+    }
+
+    /// Runs `serve --json` until it is dropped.
+    pub(crate) fn spawn(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let about: Value = serde_json::from_str(&line).expect("`serve --json` prints one document");
         Self { child, url: about["api_url"].as_str().unwrap().to_owned() }
     }
 
-    async fn post(&self, path: &str, body: Value) -> (u16, Value) {
+    pub(crate) async fn post(&self, path: &str, body: Value) -> (u16, Value) {
         let (status, text) = self.post_text(path, body).await;
         (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
     }
@@ -56,7 +62,7 @@ impl Drop for Serve {
 }
 
 /// PEFT folders of adapters that change what nano says.
-fn adapters(folder: &Path, names: &[&str]) {
+pub(crate) fn adapters(folder: &Path, names: &[&str]) {
     let base = Decoder::load(Path::new(NANO)).unwrap();
     for (seed, name) in names.iter().enumerate() {
         let layout = LoraLayout::new(base.config(), 4 << seed, 16.0, &Site::ALL);
@@ -68,7 +74,7 @@ fn adapters(folder: &Path, names: &[&str]) {
     }
 }
 
-fn chat(model: &str, extra: Value) -> Value {
+pub(crate) fn chat(model: &str, extra: Value) -> Value {
     let mut body = json!({
         "model": model, "max_tokens": 12,
         "messages": [{ "role": "user", "content": "What is a Datanet?" }],
@@ -77,7 +83,7 @@ fn chat(model: &str, extra: Value) -> Value {
     body
 }
 
-fn text(answer: &Value) -> &str {
+pub(crate) fn text(answer: &Value) -> &str {
     answer["choices"][0]["message"]["content"].as_str().unwrap()
 }
 
@@ -132,9 +138,15 @@ async fn one_server_answers_for_its_base_its_adapters_and_their_blends() {
     assert_eq!(capacity["adapters_registered"], 2);
     let metrics = reqwest::get(serve.url.replace("/v1", "/metrics")).await.unwrap();
     let metrics = metrics.text().await.unwrap();
-    assert!(
-        metrics.lines().any(|l| l.starts_with("openlora_adapter_answers_total{adapter=\"plum\"}"))
-    );
+    for line in [
+        "openlora_adapter_answers_total{adapter=\"plum\"}",
+        "openlora_adapter_time_to_first_token_seconds_count{adapter=\"base\"}",
+        "openlora_adapter_bytes{adapter=\"fig\",tier=\"memory\"}",
+        "openlora_adapter_pinned{adapter=\"fig\"} 0",
+        "openlora_tenant_queue_time_seconds_sum{tenant=\"\"}",
+    ] {
+        assert!(metrics.lines().any(|l| l.starts_with(line)), "{line} is missing in\n{metrics}");
+    }
 }
 
 #[tokio::test]
@@ -187,6 +199,104 @@ async fn completions_embeddings_choices_and_log_probabilities_have_openai_s_shap
     assert!((length - 1.0).abs() < 1e-5);
 }
 
+/// A form that comes to an end in few tokens, whatever the model would rather say.
+fn weather() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "town": { "type": "string", "maxLength": 8 },
+            "degrees": { "type": "integer", "minimum": -50, "maximum": 50 },
+            "sky": { "type": "string", "enum": ["clear", "\"grey\"", "weiß"] },
+        },
+        "required": ["town", "degrees", "sky"],
+        "additionalProperties": false,
+    })
+}
+
+fn is_weather(text: &str) -> bool {
+    let value: Value = serde_json::from_str(text).unwrap();
+    let keys: Vec<&String> = value.as_object().unwrap().keys().collect();
+    keys.len() == 3
+        && value["town"].as_str().unwrap().chars().count() <= 8
+        && (-50..=50).contains(&value["degrees"].as_i64().unwrap())
+        && ["clear", "\"grey\"", "weiß"].contains(&value["sky"].as_str().unwrap())
+}
+
+#[tokio::test]
+async fn answers_in_json_are_json_of_the_schema_whatever_the_model_would_say() {
+    let machine = Machine::new();
+    adapters(&machine.path("adapters"), &["plum"]);
+    let serve = Serve::start(&machine, &["--adapters", "adapters", "--name", "nano"]);
+    let format = json!({ "type": "json_schema", "json_schema": {
+        "name": "weather", "strict": true, "schema": weather(),
+    } });
+    let asked = (0..8u64).map(|seed| {
+        let extra = json!({
+            "response_format": format, "n": 3, "temperature": 1.5, "seed": 10 * seed,
+            "max_tokens": 120,
+        });
+        chat(["nano", "plum"][seed as usize % 2], extra)
+    });
+    let answers = asked.map(|body| serve.post("/chat/completions", body));
+    let mut distinct = std::collections::BTreeSet::new();
+    for (status, answer) in futures_util::future::join_all(answers).await {
+        assert_eq!(status, 200, "{answer}");
+        for choice in answer["choices"].as_array().unwrap() {
+            let text = choice["message"]["content"].as_str().unwrap();
+            assert_eq!(choice["finish_reason"], "stop", "{text}");
+            assert!(is_weather(text), "{text}");
+            distinct.insert(text.to_owned());
+        }
+    }
+    assert!(distinct.len() > 12, "each answer is drawn by itself: {distinct:?}");
+
+    let object = |seed: u64| {
+        let extra = json!({
+            "response_format": { "type": "json_object" }, "temperature": 1.0, "seed": seed, "n": 4,
+            "max_tokens": 100, "logit_bias": {},
+        });
+        serve.post("/chat/completions", chat("nano", extra))
+    };
+    for (status, answer) in futures_util::future::join_all((0..6).map(object)).await {
+        assert_eq!(status, 200, "{answer}");
+        for choice in answer["choices"].as_array().unwrap() {
+            let text = choice["message"]["content"].as_str().unwrap();
+            match choice["finish_reason"].as_str().unwrap() {
+                "stop" => assert!(serde_json::from_str::<Value>(text).unwrap().is_object()),
+                other => assert_eq!((other, &text[..1]), ("length", "{")),
+            }
+        }
+    }
+
+    let stream = json!({
+        "response_format": format, "stream": true, "max_tokens": 120, "temperature": 1.0, "seed": 5,
+    });
+    let (_, events) = serve.post_text("/chat/completions", chat("plum", stream)).await;
+    let chunks = events.lines().filter_map(|l| l.strip_prefix("data: ")).filter(|c| *c != "[DONE]");
+    let text: String = chunks
+        .filter_map(|chunk| {
+            let chunk: Value = serde_json::from_str(chunk).unwrap();
+            chunk["choices"][0]["delta"]["content"].as_str().map(str::to_owned)
+        })
+        .collect();
+    assert!(is_weather(&text), "{text}");
+
+    let few = json!({ "response_format": format, "max_tokens": 3 });
+    let (_, cut) = serve.post("/chat/completions", chat("nano", few)).await;
+    assert_eq!(cut["choices"][0]["finish_reason"], "length");
+
+    for schema in [json!({ "not": {} }), json!({ "type": "thing" })] {
+        let format =
+            json!({ "type": "json_schema", "json_schema": { "name": "x", "schema": schema } });
+        let wrong = chat("nano", json!({ "response_format": format }));
+        let (status, why) = serve.post("/chat/completions", wrong).await;
+        let error = &why["error"];
+        assert_eq!((status, error["param"].as_str()), (400, Some("response_format")), "{why}");
+        assert_eq!(error["type"], "invalid_request_error");
+        assert!(error["message"].as_str().unwrap().starts_with("Invalid schema for `x`"), "{why}");
+    }
+}
+
 #[tokio::test]
 async fn overload_is_answered_at_once_and_a_key_is_asked_for() {
     let machine = Machine::new();
@@ -215,6 +325,127 @@ async fn overload_is_answered_at_once_and_a_key_is_asked_for() {
     assert_eq!(keyed.get("/models").await.0, 401);
     let with_key = client.get(format!("{}/models", keyed.url)).bearer_auth("sesame");
     assert_eq!(with_key.send().await.unwrap().status().as_u16(), 200);
+}
+
+#[test]
+fn clients_that_leave_at_any_moment_leave_nothing_behind() {
+    disconnects(300);
+}
+
+#[test]
+#[ignore = "takes minutes; run by `cargo xtask test --full`"]
+fn ten_thousand_clients_that_leave_at_any_moment_leave_nothing_behind() {
+    disconnects(10_000);
+}
+
+/// What a server holds: its engine's capacity, threads, open files.
+fn held(serve: &Serve, runtime: &tokio::runtime::Runtime) -> (Value, usize, usize) {
+    let (_, capacity) = runtime.block_on(serve.get("/adapters/capacity"));
+    let process = format!("/proc/{}", serve.child.id());
+    let count = |what: &str| fs::read_dir(format!("{process}/{what}")).unwrap().count();
+    (capacity, count("task"), count("fd"))
+}
+
+/// Clients by the thousand, sixteen at a time, that leave while they ask, while they wait or while they read.
+fn disconnects(clients: u64) {
+    let machine = Machine::new();
+    adapters(&machine.path("adapters"), &["plum", "fig"]);
+    let serve = Serve::start(
+        &machine,
+        &["--adapters", "adapters", "--name", "nano", "--memory-mib", "32", "--batch", "8"],
+    );
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let answer = |model: &str| {
+        let (_, answer) = runtime.block_on(serve.post("/chat/completions", chat(model, json!({}))));
+        text(&answer).to_owned()
+    };
+    let before: Vec<String> = ["nano", "plum", "fig"].map(answer).into();
+    let at_first = held(&serve, &runtime);
+    assert_eq!(at_first.0["running_bytes"], 0);
+
+    let address = serve.url.trim_start_matches("http://").trim_end_matches("/v1").to_owned();
+    std::thread::scope(|scope| {
+        for thread in 0..16u64 {
+            let address = &address;
+            scope.spawn(move || {
+                (thread..clients).step_by(16).for_each(|client| leave(address, client));
+            });
+        }
+    });
+
+    let mut now = held(&serve, &runtime);
+    for _ in 0..600 {
+        if now == at_first {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        now = held(&serve, &runtime);
+    }
+    assert_eq!(now, at_first, "something was left behind");
+    let metrics = serve.url.replace("/v1", "/metrics");
+    let metrics =
+        runtime.block_on(async { reqwest::get(metrics).await.unwrap().text().await.unwrap() });
+    let value = |name: &str| -> u64 {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
+        line.unwrap().parse().unwrap()
+    };
+    assert_eq!((value("openlora_waiting"), value("openlora_running")), (0, 0));
+    assert_eq!(value("openlora_answers_failed_total"), 0);
+    let cancelled = value("openlora_answers_cancelled_total");
+    assert!(cancelled > clients / 4, "only {cancelled} of {clients} left an answer behind them");
+    assert_eq!(["nano", "plum", "fig"].map(answer).to_vec(), before);
+    // What nobody holds can be let go.
+    for name in ["plum", "fig"] {
+        let unload = json!({ "lora_name": name });
+        assert_eq!(runtime.block_on(serve.post("/unload_lora_adapter", unload)).0, 200);
+    }
+    let mut capacity = held(&serve, &runtime).0;
+    for _ in 0..100 {
+        if capacity["adapter_bytes"] == 0 {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        capacity = held(&serve, &runtime).0;
+    }
+    assert_eq!(capacity["adapter_bytes"], 0, "an adapter is held by nobody");
+    assert_eq!(capacity["available_bytes"], capacity["memory_bytes"]);
+}
+
+/// One client, whose number says what it asks and when it leaves.
+fn leave(address: &str, client: u64) {
+    let mut state = client * 0x9E37_79B9 + 1;
+    let mut random = |below: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % below
+    };
+    let mut body = chat(
+        ["nano", "plum", "fig", "plum:0.5+fig:0.5"][random(4) as usize],
+        json!({ "max_tokens": 5 + random(200), "stream": random(4) > 0, "n": 1 + random(3) }),
+    );
+    body["messages"][0]["content"] = "A prompt. ".repeat(1 + random(12) as usize).into();
+    if random(5) == 0 {
+        body["response_format"] = json!({ "type": "json_object" });
+    }
+    let body = body.to_string();
+    let request = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
+    let whole = request.len() as u64;
+    let sent = if random(8) == 0 { random(whole) } else { whole };
+    stream.write_all(&request.as_bytes()[..sent as usize]).unwrap();
+    if sent == whole && random(3) > 0 {
+        let mut bytes = vec![0; 1 + random(1_500) as usize];
+        // It may be over sooner.
+        drop(stream.read(&mut bytes));
+    } else if random(2) == 0 {
+        std::thread::yield_now();
+    }
 }
 
 /// `npm ci` in `tests/sdk` comes before.

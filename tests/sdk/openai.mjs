@@ -50,6 +50,37 @@ let continued = '';
 for await (const chunk of pieces) continued += chunk.choices[0].text;
 assert.equal(continued, completion.choices[0].text);
 
+const schema = {
+  type: 'object', additionalProperties: false, required: ['town', 'sky'],
+  properties: { town: { type: 'string', maxLength: 8 }, sky: { enum: ['clear', 'grey'] } },
+};
+const response_format = {
+  type: 'json_schema', json_schema: { name: 'weather', strict: true, schema },
+};
+const parsed = await client.chat.completions.parse({
+  model: 'plum', messages, max_tokens: 80, temperature: 1, seed: 2, n: 2, response_format,
+});
+for (const { finish_reason, message } of parsed.choices) {
+  assert.equal(finish_reason, 'stop');
+  assert.deepEqual(Object.keys(message.parsed), ['town', 'sky']);
+  assert.ok(['clear', 'grey'].includes(message.parsed.sky));
+}
+const document = await client.chat.completions
+  .stream({ model: 'nano', messages, max_tokens: 80, response_format })
+  .finalContent();
+assert.deepEqual(Object.keys(JSON.parse(document)), ['town', 'sky']);
+const object = await client.chat.completions.create({
+  model: 'nano', messages, max_tokens: 60, response_format: { type: 'json_object' },
+});
+assert.equal(object.choices[0].message.content[0], '{');
+await assert.rejects(
+  client.chat.completions.create({
+    model: 'nano', messages,
+    response_format: { type: 'json_schema', json_schema: { name: 'x', schema: { not: {} } } },
+  }),
+  (error) => error instanceof OpenAI.BadRequestError && error.param === 'response_format',
+);
+
 const embeddings = await client.embeddings.create({ model: 'nano', input: ['a', 'b'] });
 assert.equal(embeddings.data[1].embedding.length, 256);
 

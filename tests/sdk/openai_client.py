@@ -1,6 +1,7 @@
 """The official client against a running server: python openai_client.py URL KEY"""
 
 import asyncio
+import json
 import sys
 
 import openai
@@ -36,6 +37,16 @@ assert usage.completion_tokens == whole.usage.completion_tokens
 completion = client.completions.create(model="nano", prompt="The market", max_tokens=4)
 streamed = client.completions.create(model="nano", prompt="The market", max_tokens=4, stream=True)
 assert "".join(chunk.choices[0].text for chunk in streamed) == completion.choices[0].text
+
+schema = {
+    "type": "object", "additionalProperties": False, "required": ["sky"],
+    "properties": {"sky": {"enum": ["clear", "grey"]}},
+}
+weather = client.chat.completions.create(
+    model="plum", messages=messages, max_tokens=40,
+    response_format={"type": "json_schema", "json_schema": {"name": "weather", "schema": schema}},
+)
+assert json.loads(weather.choices[0].message.content)["sky"] in ["clear", "grey"]
 
 # The client asks for base64 and decodes it.
 vector = client.embeddings.create(model="nano", input="a").data[0].embedding

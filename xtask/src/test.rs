@@ -99,7 +99,7 @@ fn carry_out(root: &Path, step: &Step) -> Result<TestCounts, Failure> {
     match &step.work {
         Work::Machine => machine::prepare()?,
         Work::OtherTargets => other_targets::prepare()?,
-        Work::Python => python::prepare(root)?,
+        Work::Python(environment) => environment.prepare(root)?,
         Work::Tidy => {
             let findings = tidy::findings(root)?;
             findings.iter().for_each(|finding| println!("{finding}"));

@@ -8,6 +8,7 @@
 //! logits agree.
 #![allow(clippy::print_stdout)]
 
+mod cold;
 mod gpu;
 mod job;
 mod ours;
@@ -63,6 +64,12 @@ enum Action {
     Gpu {
         #[command(flatten)]
         options: gpu::GpuOptions,
+    },
+    /// What the first request to an adapter pays for its loading, from the file cache and from disk.
+    Cold {
+        /// Go on although the machine has other work.
+        #[arg(long)]
+        loaded: bool,
     },
     /// Writes the base, the adapters and the prompts, to run a peer by hand.
     Prepare { folder: PathBuf },
@@ -125,6 +132,12 @@ fn main() -> Result<()> {
             println!("{}", parity::check(folder.path(), &pythons)?);
         }
         Action::Gpu { options } => println!("{}", gpu::run(&options)?),
+        Action::Cold { loaded } => {
+            quiet::check(loaded)?;
+            for form in [LowRankForm::Bf16, LowRankForm::Int8] {
+                println!("Adapters in {form:?}\n\n{}", cold::measure(form)?);
+            }
+        }
         Action::Prepare { folder } => job::prepare(&folder)?,
         Action::Quality { steps } => println!("{}", quality::measure(steps)?),
         Action::Compare { pythons, rounds, quick, threads, loaded } => {

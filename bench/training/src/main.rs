@@ -13,7 +13,7 @@ mod measure;
 mod products;
 mod report;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 use eyre::{ContextCompat, Result};
@@ -97,30 +97,39 @@ fn main() -> Result<()> {
             println!("{}", serde_json::to_string(&measured)?);
         }
         Action::Compare { python, rounds, warmup, steps, threads, only } => {
-            let folder = tempfile::tempdir()?;
-            job::prepare(folder.path())?;
             let steps = Steps { warmup, measured: steps };
-            let mut table = Table::default();
-            for round in 0..rounds {
-                for threads in &threads {
-                    for trainer in TRAINERS {
-                        let wanted = only.is_empty() || only.iter().any(|n| n == trainer.name());
-                        let python = match (&python, trainer) {
-                            (None, Trainer::Python(_)) => continue,
-                            (python, _) => python.clone().unwrap_or_default(),
-                        };
-                        if wanted {
-                            let measured =
-                                measure::spawn(trainer, *threads, steps, folder.path(), &python)?;
-                            eprintln!("{} {threads} {}", trainer.name(), measured.brief());
-                            table.add(trainer, *threads, measured);
-                        }
-                    }
-                }
-                eprintln!("round {} of {rounds}", round + 1);
-            }
-            println!("{}", table.render());
+            let wanted = |trainer: &Trainer| {
+                (python.is_some() || !matches!(trainer, Trainer::Python(_)))
+                    && (only.is_empty() || only.iter().any(|name| name == trainer.name()))
+            };
+            let trainers: Vec<Trainer> = TRAINERS.into_iter().filter(wanted).collect();
+            let python = python.unwrap_or_default();
+            println!("{}", compare(&trainers, &threads, rounds, steps, &python)?.render());
         }
     }
     Ok(())
+}
+
+/// Every trainer with every number of threads, in turn, so that what the machine does besides meets all of them.
+fn compare(
+    trainers: &[Trainer],
+    threads: &[usize],
+    rounds: usize,
+    steps: Steps,
+    python: &Path,
+) -> Result<Table> {
+    let job = tempfile::tempdir()?;
+    job::prepare(job.path())?;
+    let mut table = Table::default();
+    for round in 1..=rounds {
+        for (threads, trainer) in
+            threads.iter().flat_map(|n| trainers.iter().map(move |t| (*n, *t)))
+        {
+            let measured = measure::spawn(trainer, threads, steps, job.path(), python)?;
+            eprintln!("{} {threads} {}", trainer.name(), measured.brief());
+            table.add(trainer, threads, measured);
+        }
+        eprintln!("round {round} of {rounds}");
+    }
+    Ok(table)
 }

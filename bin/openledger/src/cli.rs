@@ -1,4 +1,4 @@
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, str::FromStr};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -28,6 +28,9 @@ pub enum Command {
     Worker(WorkerArgs),
     /// A base and all its adapters behind the OpenAI API, without a chain, until Ctrl-C.
     Serve(ServeArgs),
+    /// Adapters in the form that `serve` maps instead of reading.
+    #[command(subcommand)]
+    Adapter(AdapterCommand),
     /// The chain alone, until Ctrl-C or SIGTERM; continues where it was.
     Node(Box<NodeArgs>),
     /// Check what others claim.
@@ -44,11 +47,15 @@ pub enum Command {
 /// What is served, and with how much.
 #[derive(Debug, Args)]
 pub struct ServeArgs {
-    /// Base model: a folder in Hugging Face layout, or `org/name[@revision]` in the cache of its tools.
-    #[arg(long, value_name = "DIR")]
+    /// Base model: a folder in Hugging Face layout, or `org/name[@revision]`, which is fetched into the cache
+    /// of Hugging Face's tools unless it is there.
+    #[arg(long, value_name = "DIR|NAME")]
     pub base: String,
-    /// Folder whose subfolders are PEFT adapters, called by their names. Others below it can be loaded
-    /// through the API.
+    /// An adapter and what it is called: `NAME=` before a PEFT folder, a packed file, or `org/name[@revision]`.
+    #[arg(long, value_name = "NAME=PLACE")]
+    pub adapter: Vec<NamedAdapter>,
+    /// Folder whose subfolders are PEFT adapters, and whose files `<name>.adapter` packed ones, called by their
+    /// names. Folders deeper below it can be loaded through the API.
     #[arg(long, value_name = "DIR")]
     pub adapters: Option<PathBuf>,
     /// What the base is called in requests; the name of its folder by default.
@@ -86,9 +93,70 @@ pub struct ServeArgs {
     /// answers less.
     #[arg(long, default_value_t = 256)]
     pub step_tokens: usize,
+    /// Models whose cached prompts all tenants profit from, by name, or `*` for all: tenants can then tell from
+    /// the time to the first token what others have asked. None by default.
+    #[arg(long, value_name = "MODELS", value_delimiter = ',')]
+    pub shared_prefixes: Vec<String>,
     /// Threads; all cores by default. The answers are the same for any number.
     #[arg(long)]
     pub threads: Option<usize>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AdapterCommand {
+    /// Write an adapter for a base into one file, named by its content.
+    Pack(PackArgs),
+    /// Check such a file, and say what is in it.
+    Show(ShowAdapterArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct PackArgs {
+    /// PEFT folder, or `org/name[@revision]`.
+    #[arg(value_name = "DIR|NAME")]
+    pub adapter: String,
+    /// The base it was trained on: a folder, or `org/name[@revision]`.
+    #[arg(long, value_name = "DIR|NAME")]
+    pub base: String,
+    /// How its numbers are kept: bf16 loses nothing, int8 takes half.
+    #[arg(long, value_enum, default_value_t = AdapterForm::Bf16)]
+    pub form: AdapterForm,
+    /// Folder for the file; created if absent.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub out: PathBuf,
+    /// What the file, and with it the adapter in requests, is called instead of its hash.
+    #[arg(long)]
+    pub name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct ShowAdapterArgs {
+    /// The file.
+    pub file: PathBuf,
+    /// Fail unless it was packed for this base: a folder, or `org/name[@revision]`.
+    #[arg(long, value_name = "DIR|NAME")]
+    pub base: Option<String>,
+}
+
+/// `NAME=PLACE`.
+#[derive(Debug, Clone)]
+pub struct NamedAdapter {
+    /// What it is called in requests.
+    pub name: String,
+    /// A folder, a file, or `org/name[@revision]`.
+    pub place: String,
+}
+
+impl FromStr for NamedAdapter {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (name, place) = text
+            .split_once('=')
+            .filter(|(name, place)| !name.is_empty() && !place.is_empty())
+            .ok_or("write NAME=PLACE: what it is called, and where it is")?;
+        Ok(Self { name: name.to_owned(), place: place.to_owned() })
+    }
 }
 
 /// How the matrices of a served base are kept.

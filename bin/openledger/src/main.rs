@@ -5,6 +5,7 @@
 
 #![allow(unreachable_pub, reason = "a binary has no outside; `pub` marks a module's interface")]
 
+mod adapter;
 mod asking;
 mod attribution;
 mod audit;
@@ -17,6 +18,7 @@ mod contribution;
 mod demo;
 mod embedded;
 mod failure;
+mod from_hub;
 mod local;
 mod logging;
 mod node;
@@ -35,7 +37,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use cli::{AttributionCommand, AuditCommand, BenchCommand, Cli, Command};
+use cli::{AdapterCommand, AttributionCommand, AuditCommand, BenchCommand, Cli, Command};
 use failure::{Exit, Failure, OrFail};
 use logging::LogFormat;
 use output::{Output, tell};
@@ -69,6 +71,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Demo(args) => demo::run(args, output).await,
             Command::Up(args) => up::run(args, output).await,
             Command::Serve(args) => serve::run(args, output).await,
+            Command::Adapter(AdapterCommand::Pack(args)) => adapter::pack(args, output).await,
+            Command::Adapter(AdapterCommand::Show(args)) => adapter::show(args, output).await,
             Command::Audit(AuditCommand::Verify(args)) => audit::verify(&args, output).await,
             Command::Audit(AuditCommand::Retrain(args)) => retrain::run(args, output).await,
             Command::Audit(AuditCommand::Certificate(args)) => {

@@ -1,5 +1,6 @@
 //! How a chain begins: its rules, its first accounts and its first block.
 
+mod from_geth;
 mod geth;
 mod predeploys;
 mod rollup;

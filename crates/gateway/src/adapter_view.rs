@@ -44,6 +44,8 @@ fn listed(adapter: &AdapterInfo) -> Value {
         "hash": adapter.hash.map(|hash| hash.to_string()),
         "resident": adapter.resident_bytes.is_some(),
         "resident_bytes": adapter.resident_bytes,
+        "file_bytes": adapter.file_bytes,
+        "pinned": adapter.pinned,
         "error": adapter.broken,
     })
 }

@@ -70,7 +70,7 @@ pub use gateway::{Gateway, Parts};
 pub use ledger::{
     CommittedStates, Included, Ledger, Registration, SettlementRecord, Terms, TrainingTerms,
 };
-pub use model_server::{ModelServer, ModelServerParts, serve_models};
+pub use model_server::{ModelServer, ModelServerParts, SharedPrefixes, serve_models};
 pub use opening::{
     OpenedEvidence, OpeningManifest, OpeningPublication, earnings, opening_folder, publish_opening,
 };

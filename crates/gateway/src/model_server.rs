@@ -9,14 +9,16 @@
 
 mod adapters;
 mod completions;
+mod json_mode;
 mod routes;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use openledger_model::{ChatTemplate, Decoder, Tokenizer};
-use openledger_openlora::{AdapterHash, AdapterRef, Handle as Engine};
+use openledger_openlora::{AdapterHash, AdapterRef, Grammars, Handle as Engine};
 use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
 
 pub use routes::serve_models;
 
@@ -36,6 +38,10 @@ pub struct ModelServer {
     /// SHA-256 of the key that requests must carry.
     key: Option<[u8; 32]>,
     started_at: u64,
+    shared_prefixes: SharedPrefixes,
+    grammars: Arc<Grammars>,
+    /// Schemas that may be compiled at the same time.
+    compiling: Semaphore,
 }
 
 /// What a server is made of.
@@ -49,6 +55,8 @@ pub struct ModelServerParts {
     pub tokenizer: Arc<Tokenizer>,
     /// Of the base.
     pub template: Arc<ChatTemplate>,
+    /// Over the tokens of the base, for answers in JSON.
+    pub grammars: Grammars,
     /// What the base is called in `model`.
     pub name: String,
     /// Where adapters may be loaded from through the API; nowhere if none is named.
@@ -57,6 +65,18 @@ pub struct ModelServerParts {
     pub api_key: Option<String>,
     /// Unix seconds.
     pub started_at: u64,
+    /// Whose prompts may be found in the cache by every tenant.
+    pub shared_prefixes: SharedPrefixes,
+}
+
+/// Models whose cached prompts all tenants profit from. They learn from the time to the first token what
+/// others have asked, so none is by default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SharedPrefixes {
+    /// These, by name: base and adapters. A blend is if all its adapters are.
+    Of(Vec<String>),
+    /// All of them.
+    OfAll,
 }
 
 impl ModelServer {
@@ -75,6 +95,9 @@ impl ModelServer {
             adapters_dir: parts.adapters_dir,
             key: parts.api_key.map(|key| digest(&key)),
             started_at: parts.started_at,
+            shared_prefixes: parts.shared_prefixes,
+            grammars: Arc::new(parts.grammars),
+            compiling: Semaphore::new(json_mode::COMPILING_MAX),
         }
     }
 
@@ -98,6 +121,19 @@ impl ModelServer {
 
     fn knows(&self, name: &str) -> bool {
         self.text.engine.adapter(&by_name(name)).is_ok()
+    }
+
+    /// Whether every tenant may profit from what is cached of prompts to these.
+    fn shares_prefixes(&self, adapters: &[(AdapterRef, f32)]) -> bool {
+        let SharedPrefixes::Of(names) = &self.shared_prefixes else { return true };
+        let named = |adapter: &AdapterRef| {
+            let known = self.text.engine.adapter(adapter);
+            known.is_ok_and(|known| names.contains(&known.name))
+        };
+        match adapters {
+            [] => names.contains(&self.name),
+            _ => adapters.iter().all(|(adapter, _)| named(adapter)),
+        }
     }
 
     /// What `model` names: the base alone, an adapter by name or hash, or a blend `a:0.5+b:0.25`.

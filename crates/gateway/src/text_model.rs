@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use openledger_model::{ChatTemplate, DecodeStream, Message, Tokenizer};
 use openledger_openlora::{
-    AdapterRef, Event, FinishReason, GenerateRequest, Handle as Engine, Sampling, Token,
+    AdapterRef, Event, FinishReason, GenerateRequest, Grammar, Handle as Engine, Sampling, Token,
 };
 use tokio::sync::mpsc;
 
@@ -38,6 +38,11 @@ pub(crate) struct Asked {
     pub(crate) stops: Vec<String>,
     /// Log-probabilities wanted, with this many alternatives.
     pub(crate) logprobs: Option<u8>,
+    /// What the answers have to be.
+    pub(crate) grammar: Option<Grammar>,
+    /// Whether other tenants may profit from the prompt's cached beginning.
+    pub(crate) prefix_shared: bool,
+    pub(crate) cache_salt: Option<Arc<str>>,
 }
 
 /// Text that may be shown, with the tokens that it is made of where these were asked for.
@@ -114,6 +119,9 @@ impl TextModel {
             tokens_max: asked.tokens_max,
             stop_tokens: vec![end],
             logprobs: asked.logprobs.map(usize::from),
+            grammar: asked.grammar.clone(),
+            prefix_shared: asked.prefix_shared,
+            cache_salt: asked.cache_salt.clone(),
         };
         let generation = |events| Generation {
             tokenizer: Arc::clone(&self.tokenizer),

@@ -84,7 +84,7 @@ impl<'a> ChatGuard<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tokenizer_training::tests::small_tokenizer;
+    use crate::tokenizer_training::small_tokenizer;
     use proptest::prelude::*;
 
     #[test]

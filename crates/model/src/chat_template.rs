@@ -211,7 +211,7 @@ fn template_error(error: minijinja::Error) -> TextError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tokenizer_training::tests::small_tokenizer;
+    use crate::tokenizer_training::small_tokenizer;
 
     /// The one that `models/nano` ships.
     const NANO: &str = include_str!("../../../models/nano/chat_template.jinja");

@@ -61,7 +61,7 @@ impl DecodeStream {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tokenizer_training::tests::small_tokenizer;
+    use crate::tokenizer_training::small_tokenizer;
     use proptest::prelude::*;
 
     fn stream(tokenizer: &Tokenizer, tokens: &[u32]) -> Result<Vec<String>, TextError> {

@@ -30,14 +30,6 @@ pub enum Error {
         /// The limit.
         max: u64,
     },
-    /// There is no folder of this name.
-    #[error("no model {model:?}: {why}")]
-    NoModel {
-        /// What was asked for.
-        model: String,
-        /// Where it was looked for, and what to do.
-        why: String,
-    },
     /// A weight file does not hold what the config says.
     #[error("weights do not fit the config: {0}")]
     Weights(String),

@@ -2,12 +2,17 @@
 //!
 //! Compiled under `cfg(fuzzing)`, and in tests, which run each on mutations of a good file.
 
+pub mod seeds;
+
+use crate::serving::adapter_file::sign;
+use crate::serving::{KvForm, PageId, SequenceStep, ServingAdapter, ServingDecoder, WeightForm};
 use crate::tensor_file::TensorFile;
 use crate::{
     Adapter, ChatTemplate, Decoder, DecoderConfig, Message, Named, Role, Tokenizer, Weights,
 };
+use openledger_tensor::PackedBytes;
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 /// Most elements of a tensor that a target reads.
 const ELEMENTS_MAX: usize = 1 << 16;
@@ -34,17 +39,47 @@ pub fn safetensors(bytes: &[u8]) {
 pub fn adapter_config(json: &[u8]) {
     static BASE: OnceLock<(Decoder, Vec<u8>)> = OnceLock::new();
     let (base, weights) = BASE.get_or_init(|| {
-        let config = DecoderConfig::llama(16, 2, (2, 1), 16, 16, 16);
-        let layout = crate::LoraLayout::new(&config, 2, 4.0, &crate::Site::ALL);
-        let adapter = Adapter::new(layout.clone(), &vec![0.5; layout.len()]).expect("finite");
+        let config = seeds::config();
         let base = Decoder::new(config.clone(), Weights::random(&config, 1), false);
-        (base, adapter.to_bytes("fuzz").expect("written").1)
+        (base, seeds::adapter().to_bytes("fuzz").expect("written").1)
     });
     if let Ok(adapter) = Adapter::from_bytes(json, weights, base) {
         assert!(adapter.rank() <= crate::RANK_MAX);
         let (json, weights) = adapter.to_bytes("fuzz").expect("what was read can be written");
         let again = Adapter::from_bytes(&json, &weights, base).expect("and read again");
         assert_eq!(again.hash(), adapter.hash());
+    }
+}
+
+/// A packed adapter file, as it is and with a checksum that is right: refused by name, or one step of a small base with
+/// it is refused by name or gives logits.
+pub fn packed_adapter(file: &[u8]) {
+    let open = |file: &[u8]| {
+        (!file.is_empty()).then(|| {
+            ServingAdapter::from_packed(PackedBytes::new(file.len(), |to| to.copy_from_slice(file)))
+        })
+    };
+    drop(open(file));
+    let mut signed = file.to_vec();
+    sign(&mut signed);
+    let Some(Ok(adapter)) = open(&signed) else { return };
+    assert!(adapter.rank() <= crate::RANK_MAX);
+    assert!(adapter.targets().len() <= crate::Site::ALL.len() + 1);
+    static BASE: OnceLock<ServingDecoder> = OnceLock::new();
+    let base = BASE.get_or_init(|| {
+        let config = seeds::config();
+        let weights = Weights::random(&config, 1);
+        ServingDecoder::new(config, weights, WeightForm::F32, KvForm::F32)
+    });
+    let step = SequenceStep {
+        tokens: &[1, 2, 3],
+        before: 0,
+        pages: &[PageId(0)],
+        adapters: &[(Arc::new(adapter), 1.0)],
+        logits_wanted: true,
+    };
+    if let Ok(logits) = base.step(&mut base.pages(1), &[step]) {
+        assert!(logits[0].is_some(), "logits were wanted");
     }
 }
 
@@ -57,7 +92,7 @@ pub fn model_config(json: &[u8]) {
 }
 
 /// `tokenizer.json`: refused, or it encodes a text and decodes what it encoded. The library's own panics on
-/// malformed files are caught by the reader; under libFuzzer, which ends at any panic, they are reports.
+/// malformed files are caught by the reader; the target replaces libFuzzer's hook, which would end at them.
 pub fn tokenizer_json(json: &[u8]) {
     let Ok(tokenizer) = Tokenizer::from_json(json) else { return };
     if tokenizer.vocabulary_size() > VOCABULARY_MAX {
@@ -126,51 +161,51 @@ mod tests {
         }
     }
 
-    fn adapter() -> (Vec<u8>, Vec<u8>) {
-        let config = DecoderConfig::llama(16, 2, (2, 1), 16, 16, 16);
-        let layout = crate::LoraLayout::new(&config, 2, 4.0, &crate::Site::ALL);
-        let adapter = Adapter::new(layout.clone(), &vec![0.5; layout.len()]).expect("finite");
-        adapter.to_bytes("fuzz").expect("written")
+    fn run_all(target: fn(&[u8]), seeds: Vec<Vec<u8>>) {
+        assert!(!seeds.is_empty());
+        seeds.iter().for_each(|seed| run(target, seed));
     }
 
     #[test]
     fn broken_weight_files_are_refused() {
-        run(safetensors, &adapter().1);
+        run_all(safetensors, seeds::safetensors());
     }
 
     #[test]
     fn broken_adapter_configs_are_refused() {
-        run(adapter_config, &adapter().0);
-        let patterns = br#"{"peft_type":"LORA","r":2,"lora_alpha":4,"target_modules":["q_proj","k_proj",
-            "v_proj","o_proj","gate_proj","up_proj","down_proj"],"rank_pattern":{"q_proj":2},
-            "alpha_pattern":{"layers.1.mlp.up_proj":3.5},"layers_to_transform":[0,1],"use_rslora":true}"#;
-        run(adapter_config, patterns);
+        run_all(adapter_config, seeds::adapter_config());
+    }
+
+    #[test]
+    fn broken_packed_adapters_are_refused() {
+        run_all(packed_adapter, seeds::packed_adapter());
     }
 
     #[test]
     fn broken_model_configs_are_refused() {
-        let llama = DecoderConfig::llama(16, 2, (2, 1), 16, 16, 16);
-        run(model_config, &serde_json::to_vec(&llama).expect("plain data"));
-        run(model_config, include_bytes!("../tests/parity/gemma3.json"));
-        let gemma: serde_json::Value =
-            serde_json::from_slice(include_bytes!("../tests/parity/gemma3.json")).expect("JSON");
-        run(model_config, gemma["config"].to_string().as_bytes());
+        run_all(model_config, seeds::model_config());
     }
 
     #[test]
     fn broken_tokenizers_are_refused() {
-        let tokenizer = crate::tokenizer_training::tests::small_tokenizer().expect("trained");
-        run(tokenizer_json, tokenizer.to_json().expect("written").as_bytes());
+        run_all(tokenizer_json, seeds::tokenizer_json());
     }
 
     #[test]
     fn broken_chat_templates_are_refused() {
-        run(
-            chat_template,
-            b"{{ bos_token }}{% for message in messages %}{% if message['role'] == 'user' %}<|user|>{{ \
-              message['content'] | trim }}{% elif loop.first %}{{ raise_exception('no') }}{% else %}{{ \
-              message.content.split('</think>')[-1].lstrip('\\n') }}{% endif %}{% endfor %}\
-              {% if add_generation_prompt %}<|assistant|>{% endif %}",
-        );
+        run_all(chat_template, seeds::chat_template());
+    }
+
+    #[test]
+    fn a_seed_is_read_by_its_target() {
+        let base = Decoder::new(seeds::config(), Weights::random(&seeds::config(), 1), false);
+        let weights = seeds::adapter().to_bytes("fuzz").expect("written").1;
+        assert!(seeds::safetensors().iter().all(|file| TensorFile::from_bytes(&file[..]).is_ok()));
+        let read = |json: &Vec<u8>| Adapter::from_bytes(json, &weights, &base).map(drop);
+        seeds::adapter_config().iter().for_each(|json| read(json).expect("an adapter"));
+        let read = |json: &Vec<u8>| DecoderConfig::from_json(json).map(drop);
+        seeds::model_config().iter().for_each(|json| read(json).expect("a config"));
+        let read = |json: &Vec<u8>| Tokenizer::from_json(json).map(drop);
+        seeds::tokenizer_json().iter().for_each(|json| read(json).expect("a tokenizer"));
     }
 }

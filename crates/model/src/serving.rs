@@ -15,7 +15,7 @@
 //! **Invariant:** a step that is refused has written nothing.
 
 mod adapter;
-mod adapter_file;
+pub(crate) mod adapter_file;
 mod batch;
 mod decoder;
 mod input;

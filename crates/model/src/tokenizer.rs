@@ -233,7 +233,7 @@ fn unknown_token(json: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tokenizer_training::tests::small_tokenizer;
+    use crate::tokenizer_training::small_tokenizer;
 
     #[test]
     fn text_comes_back_unchanged() -> Result<(), TextError> {

@@ -59,20 +59,21 @@ pub fn train_byte_level_bpe<'a>(
     Ok(trained)
 }
 
-#[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-
+/// A tokenizer of a few hundred tokens, learnt from a few sentences.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn small_tokenizer() -> Result<Tokenizer, TextError> {
     const TEXTS: [&str; 4] = [
         "git commit -m {{message}} git commit --amend git push origin {{branch}}",
         "docker run --rm {{image}} docker ps --all docker commit {{container}}",
         "the quick brown fox commits the quick brown files to the quick branch",
         "naïve café and naïve café",
     ];
+    train_byte_level_bpe(TEXTS.into_iter(), &["<|end|>", "<|user|>", "<|assistant|>"], 290)
+}
 
-    pub(crate) fn small_tokenizer() -> Result<Tokenizer, TextError> {
-        train_byte_level_bpe(TEXTS.into_iter(), &["<|end|>", "<|user|>", "<|assistant|>"], 290)
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     #[test]
     fn training_twice_gives_the_same_file() -> Result<(), TextError> {

@@ -5,7 +5,7 @@ those of `cargo run --release -p openledger-model --example logits`. The adapter
 made, with random weights, so that reading their file format is tested too; `--adapter DIR` compares another one, for
 example one that OpenLedger trained.
 
-Exit code 0: equal within the tolerance. 1: not. 77: skipped, torch, transformers or peft is not installed.
+Exit code 0: equal within the tolerance. 1: not. 77: torch, transformers or peft is not installed.
 """
 
 import argparse
@@ -22,15 +22,15 @@ PROMPTS = [
     "Weng earns $12 an hour for babysitting. How much does she earn in 50 minutes?",
     "naïve café 東京 <|end|> is typed, not a control token",
 ]
-SKIPPED = 77
+NOT_INSTALLED = 77
 
 try:
     import torch
     from peft import LoraConfig, PeftModel, get_peft_model
     from transformers import AutoModelForCausalLM, AutoTokenizer
 except ModuleNotFoundError as missing:
-    print(f"SKIPPED peft_parity.py: {missing}. To run it: pip install torch transformers peft", file=sys.stderr)
-    sys.exit(SKIPPED)
+    print(f"peft_parity.py: {missing}; parity/requirements.txt names the packages", file=sys.stderr)
+    sys.exit(NOT_INSTALLED)
 
 
 def rust_logits(program, base, adapter, prompt):

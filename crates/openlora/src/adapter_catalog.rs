@@ -51,6 +51,10 @@ pub struct AdapterInfo {
     pub hash: Option<AdapterHash>,
     /// Folder or file it is read from.
     pub path: Option<PathBuf>,
+    /// Length of the file that holds its numbers.
+    pub file_bytes: u64,
+    /// Whether it stays in memory.
+    pub pinned: bool,
     /// Memory it takes now; `None` while it is not in memory.
     pub resident_bytes: Option<usize>,
     /// Why it could not be read the last time.
@@ -89,6 +93,7 @@ struct Entry {
     place: Place,
     file_bytes: u64,
     resident_bytes: usize,
+    pinned: bool,
     broken: Option<Box<Broken>>,
 }
 
@@ -226,6 +231,23 @@ impl AdapterCatalog {
         Ok(())
     }
 
+    /// Notes whether an adapter stays in memory.
+    pub(crate) fn set_pinned(&mut self, id: AdapterId, pinned: bool) {
+        if let Some(entry) = self.entries[id.0 as usize].as_deref_mut() {
+            entry.pinned = pinned;
+        }
+    }
+
+    /// What the adapters of a blend are called.
+    pub(crate) fn names(&self, blend: &[(AdapterId, f32)]) -> Vec<Arc<str>> {
+        let name = |id: AdapterId| match self.entry(id) {
+            Some(Entry { name: Name::Text(name), .. }) => Arc::clone(name),
+            Some(entry) => entry.name().into(),
+            None => "unregistered".into(),
+        };
+        blend.iter().map(|(id, _)| name(*id)).collect()
+    }
+
     /// Notes that an adapter is no longer in memory.
     pub(crate) fn gone(&mut self, id: AdapterId) {
         if let Some(entry) = self.entries[id.0 as usize].as_deref_mut() {
@@ -270,6 +292,8 @@ impl AdapterCatalog {
             name: entry.name(),
             hash: entry.hash,
             path,
+            file_bytes: entry.file_bytes,
+            pinned: entry.pinned,
             resident_bytes: (entry.resident_bytes > 0).then_some(entry.resident_bytes),
             broken: entry.broken.as_ref().map(|broken| broken.why.clone()),
         })
@@ -311,7 +335,8 @@ impl AdapterCatalog {
         file_bytes: u64,
     ) -> AdapterId {
         let id = AdapterId(u32::try_from(self.entries.len()).expect("fewer adapters than that"));
-        let entry = Entry { name, hash, place, file_bytes, resident_bytes: 0, broken: None };
+        let entry =
+            Entry { name, hash, place, file_bytes, resident_bytes: 0, pinned: false, broken: None };
         self.entries.push(Some(Box::new(entry)));
         id
     }

@@ -115,12 +115,20 @@ impl Shared {
     }
 
     /// Takes `n` places in the queue. Errors: [`Error::Overloaded`].
-    fn take_places(&self, n: usize) -> Result<(), Error> {
+    fn take_places(
+        &self,
+        n: usize,
+        tenant: &Arc<str>,
+        blend: &[(AdapterId, f32)],
+    ) -> Result<(), Error> {
         let take = |queued: usize| (queued + n <= self.queue_max).then_some(queued + n);
         match self.queued.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
             Ok(_) => Ok(()),
             Err(_) => {
-                self.metrics().refused += 1;
+                let names = self.catalog().names(blend);
+                let mut metrics = self.metrics();
+                metrics.refused += 1;
+                metrics.count(tenant, &names, |all| all.refused += 1);
                 let retry_after_ms = self.retry_after_ms.load(Ordering::Relaxed);
                 Err(Error::Overloaded { retry_after_ms })
             }
@@ -249,8 +257,13 @@ impl Handle {
     /// What the engine has done, as of the last step.
     pub fn metrics(&self) -> Metrics {
         let mut metrics = self.inner.shared.metrics().clone();
-        metrics.gauges.adapters_registered = self.inner.shared.catalog().len();
-        metrics
+        let catalog = self.inner.shared.catalog();
+        metrics.gauges.adapters_registered = catalog.len();
+        let known = |name: &str| {
+            let id = catalog.find(&AdapterRef::Name(name.into())).ok()?;
+            catalog.info(id)
+        };
+        metrics.with_residency(known)
     }
 
     /// Begins an answer.
@@ -272,7 +285,7 @@ impl Handle {
         n: usize,
     ) -> Result<Vec<async_mpsc::UnboundedReceiver<Event>>, Error> {
         let blend = self.check(&request, n)?;
-        self.inner.shared.take_places(n)?;
+        self.inner.shared.take_places(n, &request.tenant, &blend)?;
         // Unbounded, but never longer than `tokens_max`.
         let (events, receivers) = (0..n).map(|_| async_mpsc::unbounded_channel()).unzip();
         let checked = Checked { request, blend, events, at: Instant::now() };
@@ -297,6 +310,13 @@ impl Handle {
             return invalid("top_logprobs", format!("at most {TOP_LOGPROBS_MAX} are given"));
         }
         request.sampling.check(shared.vocabulary)?;
+        if let Some(grammar) = &request.grammar
+            && grammar.vocabulary() > shared.vocabulary
+        {
+            let (tokens, known) = (grammar.vocabulary(), shared.vocabulary);
+            let why = format!("its tokenizer has {tokens} tokens, the model knows {known}");
+            return invalid("response_format", why);
+        }
         if request.adapters.len() > BLEND_MAX {
             let all = request.adapters.len();
             return invalid("adapters", format!("a blend of {all}, at most {BLEND_MAX} are run"));

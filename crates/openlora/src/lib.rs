@@ -26,6 +26,7 @@ mod engine;
 mod error;
 #[cfg(test)]
 mod fake_model;
+mod grammar;
 mod handle;
 mod loader_pool;
 mod memory;
@@ -43,14 +44,16 @@ mod serving_loop;
 mod serving_model;
 mod tenants;
 mod token_logprobs;
+mod usage;
 
 pub use adapter_catalog::{ADAPTER_NAME_BYTES_MAX, AdapterInfo, AdapterSource};
 pub use adapter_id::AdapterId;
 pub use engine::{Config, Engine};
 pub use error::Error;
+pub use grammar::{AllowedTokens, Grammar, Grammars, SCHEMA_BYTES_MAX};
 pub use handle::{ANSWERS_MAX, Capacity, Handle};
 pub use loader_pool::{AdapterLoader, LoadedAdapter};
-pub use metrics::{Gauges, Histogram, LABELS_MAX, Metrics, Use};
+pub use metrics::{Gauges, Histogram, Metrics};
 pub use model::{Model, Step};
 pub use pages::{PAGE_TOKENS, PageId};
 pub use request::{
@@ -59,3 +62,4 @@ pub use request::{
 pub use sampling::{LOGIT_BIAS_MAX, Sampler, Sampling};
 pub use serving_model::{ServingLoader, ServingModel};
 pub use token_logprobs::{TOP_LOGPROBS_MAX, TokenLogprobs};
+pub use usage::{LABELS_MAX, Use};

@@ -12,14 +12,14 @@ use std::sync::Arc;
 use crate::{
     adapter_id::AdapterId,
     pages::{PAGE_TOKENS, PageId, PagePool, pages_of},
-    prefix_cache::{Blend, NodeId, PrefixCache},
+    prefix_cache::{NodeId, PrefixCache, Scope},
     residency::{Presence, Residency},
 };
 
 /// The pages of one running sequence, in order.
 #[derive(Debug)]
 pub(crate) struct BlockTable {
-    blend: Blend,
+    scope: Arc<Scope>,
     pages: Vec<PageId>,
     /// The cached ones among them: the first so many.
     chain: Vec<NodeId>,
@@ -82,16 +82,16 @@ impl Memory {
     /// Begins a sequence that will read `tokens`: its table covers what is cached of them, but never the
     /// last token, which must be read for its logits. Returns the table and the tokens it holds.
     ///
-    /// All adapters of `blend` must be loaded; they are held until [`Self::end`].
-    pub(crate) fn begin(&mut self, blend: &Blend, tokens: &[u32]) -> (BlockTable, usize) {
-        for (adapter, _) in blend.iter() {
+    /// All adapters of the blend must be loaded; they are held until [`Self::end`].
+    pub(crate) fn begin(&mut self, scope: &Arc<Scope>, tokens: &[u32]) -> (BlockTable, usize) {
+        for (adapter, _) in scope.blend.iter() {
             self.adapters.hold(*adapter, self.now);
         }
         let readable = &tokens[..tokens.len().saturating_sub(1)];
-        let found = self.prefixes.find(&mut self.pool, blend, readable);
+        let found = self.prefixes.find(&mut self.pool, scope, readable);
         let (chain, pages): (Vec<_>, Vec<_>) = found.into_iter().unzip();
         let held = pages.len() * PAGE_TOKENS;
-        (BlockTable { blend: Arc::clone(blend), pages, chain }, held)
+        (BlockTable { scope: Arc::clone(scope), pages, chain }, held)
     }
 
     /// Takes pages until the table covers `tokens`. Returns how many it covers: fewer if what runs
@@ -106,11 +106,11 @@ impl Memory {
     /// Caches the pages that became full. `tokens`: all that the table holds.
     pub(crate) fn filled(&mut self, table: &mut BlockTable, tokens: &[u32]) {
         let (full, _) = tokens.as_chunks::<PAGE_TOKENS>();
-        let BlockTable { blend, pages, chain } = table;
+        let BlockTable { scope, pages, chain } = table;
         let new = chain.len()..full.len();
         for (tokens, page) in full[new.clone()].iter().zip(&mut pages[new]) {
             let last = chain.last().copied();
-            let (node, cached) = self.prefixes.insert(&mut self.pool, blend, last, *tokens, *page);
+            let (node, cached) = self.prefixes.insert(&mut self.pool, scope, last, *tokens, *page);
             *page = cached;
             chain.push(node);
         }
@@ -124,7 +124,7 @@ impl Memory {
         for node in &table.chain {
             self.prefixes.release(&mut self.pool, *node, self.now);
         }
-        for (adapter, _) in table.blend.iter() {
+        for (adapter, _) in table.scope.blend.iter() {
             self.adapters.release(*adapter, self.now);
         }
     }

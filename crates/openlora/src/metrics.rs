@@ -1,16 +1,17 @@
-//! What an engine has done and how fast: plain numbers, and their text for Prometheus.
-//!
-//! **Invariant:** names that come from outside, tenants and adapters, make at most `LABELS_MAX` series
-//! each; the rest is counted together as `other`.
+//! What an engine has done and how fast: plain numbers, and their text for Prometheus. By name: `usage`.
 
 use std::{
-    collections::BTreeMap,
     fmt::{self, Write},
     sync::Arc,
 };
 
-/// Most tenants, and most adapters, that are counted apart.
-pub const LABELS_MAX: usize = 100;
+use crate::{
+    AdapterInfo,
+    usage::{Usage, Use, escaped},
+};
+
+/// What answers without an adapter are counted under, among the adapters.
+const BASE: &str = "base";
 
 /// Upper bounds of the time buckets, in seconds.
 const SECONDS: [f64; 14] =
@@ -29,7 +30,7 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    fn new(bounds: &'static [f64]) -> Self {
+    pub(crate) fn new(bounds: &'static [f64]) -> Self {
         Self { bounds, counts: vec![0; bounds.len() + 1], sum: 0.0 }
     }
 
@@ -50,33 +51,37 @@ impl Histogram {
         self.sum
     }
 
+    /// Takes another one's values too. Both have the same bounds.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.counts.iter_mut().zip(&other.counts).for_each(|(count, more)| *count += more);
+        self.sum += other.sum;
+    }
+
     fn write(&self, out: &mut String, name: &str) -> fmt::Result {
         writeln!(out, "# TYPE {name} histogram")?;
+        self.write_series(out, name, "")
+    }
+
+    /// With `label`, as `key="value"`, or without one.
+    pub(crate) fn write_series(&self, out: &mut String, name: &str, label: &str) -> fmt::Result {
+        let (open, close, comma) = if label.is_empty() { ("", "", "") } else { ("{", "}", ",") };
         let mut below = 0;
         for (bound, count) in self.bounds.iter().zip(&self.counts) {
             below += count;
-            writeln!(out, "{name}_bucket{{le=\"{bound}\"}} {below}")?;
+            writeln!(out, "{name}_bucket{{{label}{comma}le=\"{bound}\"}} {below}")?;
         }
         let count = self.count();
-        writeln!(out, "{name}_bucket{{le=\"+Inf\"}} {count}")?;
-        writeln!(out, "{name}_sum {}\n{name}_count {count}", self.sum)
+        writeln!(out, "{name}_bucket{{{label}{comma}le=\"+Inf\"}} {count}")?;
+        writeln!(out, "{name}_sum{open}{label}{close} {}", self.sum)?;
+        writeln!(out, "{name}_count{open}{label}{close} {count}")
     }
-}
-
-/// What was done in somebody's name, or with some adapter.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Use {
-    /// Answers that began.
-    pub answers: u64,
-    /// Tokens of their prompts.
-    pub prompt_tokens: u64,
-    /// Tokens generated.
-    pub answer_tokens: u64,
 }
 
 /// See the module.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Metrics {
+    /// From the request to the step in which it began, in seconds.
+    pub queue_time: Histogram,
     /// From the request to its first token, in seconds.
     pub time_to_first_token: Histogram,
     /// Between tokens of one answer, in seconds.
@@ -111,8 +116,10 @@ pub struct Metrics {
     pub adapter_load: Histogram,
     /// Now.
     pub gauges: Gauges,
-    tenants: BTreeMap<Arc<str>, Use>,
-    adapters: BTreeMap<Arc<str>, Use>,
+    tenants: Usage,
+    adapters: Usage,
+    /// Where the adapters are that are counted apart.
+    residency: Vec<AdapterInfo>,
 }
 
 /// How things stand.
@@ -147,6 +154,7 @@ pub struct Gauges {
 impl Default for Metrics {
     fn default() -> Self {
         Self {
+            queue_time: Histogram::new(&SECONDS),
             time_to_first_token: Histogram::new(&SECONDS),
             inter_token: Histogram::new(&SECONDS),
             step: Histogram::new(&SECONDS),
@@ -164,37 +172,47 @@ impl Default for Metrics {
             adapter_evictions: 0,
             adapter_load: Histogram::new(&SECONDS),
             gauges: Gauges::default(),
-            tenants: BTreeMap::new(),
-            adapters: BTreeMap::new(),
+            tenants: Usage::default(),
+            adapters: Usage::default(),
+            residency: Vec::new(),
         }
     }
 }
 
 impl Metrics {
-    /// Counts `what` for a tenant and for each adapter of a blend.
-    pub fn count<'a>(
+    /// Counts something for a tenant and for each adapter of a blend.
+    pub(crate) fn count(
         &mut self,
         tenant: &Arc<str>,
-        adapters: impl Iterator<Item = &'a Arc<str>>,
-        what: Use,
+        adapters: &[Arc<str>],
+        what: impl Fn(&mut Use),
     ) {
-        add(&mut self.tenants, tenant, what);
-        adapters.for_each(|adapter| add(&mut self.adapters, adapter, what));
+        self.tenants.count(tenant, &what);
+        adapters.iter().for_each(|adapter| self.adapters.count(adapter, &what));
+        if adapters.is_empty() {
+            self.adapters.count(&BASE.into(), &what);
+        }
     }
 
     /// What was done for a tenant that is counted apart.
-    pub fn tenant(&self, name: &str) -> Option<Use> {
-        self.tenants.get(name).copied()
+    pub fn tenant(&self, name: &str) -> Option<&Use> {
+        self.tenants.of(name)
     }
 
-    /// What was done with an adapter that is counted apart.
-    pub fn adapter(&self, name: &str) -> Option<Use> {
-        self.adapters.get(name).copied()
+    /// What was done with an adapter that is counted apart; `base` is the base alone.
+    pub fn adapter(&self, name: &str) -> Option<&Use> {
+        self.adapters.of(name)
     }
 
     /// Without what was done in whose name.
     pub fn without_tenants(mut self) -> Self {
         self.tenants.clear();
+        self
+    }
+
+    /// With where those adapters are that are counted apart.
+    pub(crate) fn with_residency(mut self, of: impl Fn(&str) -> Option<AdapterInfo>) -> Self {
+        self.residency = self.adapters.names().filter_map(|name| of(name)).collect();
         self
     }
 
@@ -238,41 +256,36 @@ impl Metrics {
         ] {
             writeln!(out, "# TYPE openlora_{name} gauge\nopenlora_{name} {value}")?;
         }
+        self.queue_time.write(out, "openlora_queue_time_seconds")?;
         self.time_to_first_token.write(out, "openlora_time_to_first_token_seconds")?;
         self.inter_token.write(out, "openlora_inter_token_seconds")?;
         self.step.write(out, "openlora_step_seconds")?;
         self.step_rows.write(out, "openlora_step_rows")?;
         self.adapter_load.write(out, "openlora_adapter_load_seconds")?;
-        write_uses(out, "tenant", &self.tenants)?;
-        write_uses(out, "adapter", &self.adapters)
+        self.tenants.write(out, "tenant")?;
+        self.adapters.write(out, "adapter")?;
+        self.write_residency(out)
     }
-}
 
-fn add(uses: &mut BTreeMap<Arc<str>, Use>, name: &Arc<str>, what: Use) {
-    let known = uses.contains_key(name);
-    let name = if known || uses.len() < LABELS_MAX { Arc::clone(name) } else { "other".into() };
-    let total = uses.entry(name).or_default();
-    total.answers += what.answers;
-    total.prompt_tokens += what.prompt_tokens;
-    total.answer_tokens += what.answer_tokens;
-}
-
-fn write_uses(out: &mut String, label: &str, uses: &BTreeMap<Arc<str>, Use>) -> fmt::Result {
-    type Part = (&'static str, fn(&Use) -> u64);
-    let parts: [Part; 3] = [
-        ("answers", |all| all.answers),
-        ("prompt_tokens", |all| all.prompt_tokens),
-        ("answer_tokens", |all| all.answer_tokens),
-    ];
-    for (name, value) in parts {
-        let name = format!("openlora_{label}_{name}_total");
-        writeln!(out, "# TYPE {name} counter")?;
-        for (who, all) in uses {
-            let who = who.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-            writeln!(out, "{name}{{{label}=\"{who}\"}} {}", value(all))?;
+    fn write_residency(&self, out: &mut String) -> fmt::Result {
+        writeln!(out, "# TYPE openlora_adapter_bytes gauge")?;
+        for adapter in &self.residency {
+            let name = escaped(&adapter.name);
+            let memory = adapter.resident_bytes.unwrap_or(0) as u64;
+            for (tier, bytes) in [("memory", memory), ("disk", adapter.file_bytes)] {
+                writeln!(
+                    out,
+                    "openlora_adapter_bytes{{adapter=\"{name}\",tier=\"{tier}\"}} {bytes}"
+                )?;
+            }
         }
+        writeln!(out, "# TYPE openlora_adapter_pinned gauge")?;
+        for adapter in &self.residency {
+            let (name, pinned) = (escaped(&adapter.name), u8::from(adapter.pinned));
+            writeln!(out, "openlora_adapter_pinned{{adapter=\"{name}\"}} {pinned}")?;
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -280,23 +293,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_from_outside_make_a_bounded_number_of_series() {
-        let mut metrics = Metrics::default();
-        let one = Use { answers: 1, prompt_tokens: 2, answer_tokens: 3 };
-        for i in 0..10_000 {
-            metrics.count(&format!("tenant {i}").into(), [].into_iter(), one);
-        }
-        assert_eq!(metrics.tenants.len(), LABELS_MAX + 1);
-        assert_eq!(metrics.tenant("tenant 0"), Some(one));
-        let counted: u64 = metrics.tenants.values().map(|all| all.answers).sum();
-        assert_eq!(counted, 10_000);
-    }
-
-    #[test]
     fn buckets_are_cumulative_and_names_are_escaped() {
         let mut metrics = Metrics::default();
         [0.001, 0.02, 99.0].into_iter().for_each(|time| metrics.inter_token.observe(time));
-        metrics.count(&"a\"b\n".into(), [].into_iter(), Use::default());
+        metrics.count(&"a\"b\n".into(), &[], |_| {});
         let text = metrics.to_prometheus();
         for line in [
             "openlora_inter_token_seconds_bucket{le=\"0.001\"} 1",
@@ -305,6 +305,8 @@ mod tests {
             "openlora_inter_token_seconds_bucket{le=\"+Inf\"} 3",
             "openlora_inter_token_seconds_count 3",
             "openlora_tenant_answers_total{tenant=\"a\\\"b\\n\"} 0",
+            "openlora_tenant_queue_time_seconds_bucket{tenant=\"a\\\"b\\n\",le=\"0.1\"} 0",
+            "openlora_adapter_queue_time_seconds_count{adapter=\"base\"} 0",
         ] {
             assert!(text.lines().any(|other| other == line), "{line} is missing in\n{text}");
         }

@@ -4,6 +4,9 @@
 //! nothing else; so a page is found by its predecessor in the chain and by its own tokens. Keys are
 //! compared whole: no collision can give one asker another's context.
 //!
+//! Whoever finds a page learns that it was there: the first token comes sooner. So a page is found only by
+//! those who may learn of each other's prompts, its [`Readers`].
+//!
 //! **Invariant:** a page whose successor is cached is cached too; leaves are evicted first.
 //! **Invariant:** a page that a sequence uses is never evicted.
 
@@ -18,6 +21,22 @@ use crate::{
 /// The adapters of a sequence with the bits of their weights; empty is the base alone.
 pub(crate) type Blend = Arc<[(AdapterId, u32)]>;
 
+/// Who may find a page again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Readers {
+    /// This tenant alone; nothing is everybody.
+    pub(crate) tenant: Option<Arc<str>>,
+    /// Only those who send the same.
+    pub(crate) salt: Option<Arc<str>>,
+}
+
+/// What all pages of a chain have in common.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Scope {
+    pub(crate) blend: Blend,
+    pub(crate) readers: Readers,
+}
+
 /// A cached page. Numbers are never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct NodeId(u64);
@@ -25,7 +44,7 @@ pub(crate) struct NodeId(u64);
 /// What comes before a page.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Before {
-    Nothing(Blend),
+    Nothing(Arc<Scope>),
     Page(NodeId),
 }
 
@@ -75,10 +94,10 @@ impl PrefixCache {
     pub(crate) fn find(
         &mut self,
         pool: &mut PagePool,
-        blend: &Blend,
+        scope: &Arc<Scope>,
         tokens: &[u32],
     ) -> Vec<(NodeId, PageId)> {
-        let mut before = Before::Nothing(Arc::clone(blend));
+        let mut before = Before::Nothing(Arc::clone(scope));
         let mut found = Vec::new();
         for page in tokens.as_chunks::<PAGE_TOKENS>().0 {
             let Some(id) = self.by_key.get(&(before, *page)).copied() else { break };
@@ -95,12 +114,12 @@ impl PrefixCache {
     pub(crate) fn insert(
         &mut self,
         pool: &mut PagePool,
-        blend: &Blend,
+        scope: &Arc<Scope>,
         last: Option<NodeId>,
         tokens: [u32; PAGE_TOKENS],
         page: PageId,
     ) -> (NodeId, PageId) {
-        let before = last.map_or_else(|| Before::Nothing(Arc::clone(blend)), Before::Page);
+        let before = last.map_or_else(|| Before::Nothing(Arc::clone(scope)), Before::Page);
         let key = (before, tokens);
         if let Some(id) = self.by_key.get(&key).copied() {
             pool.release(page);

@@ -1,7 +1,7 @@
 use core::fmt;
 use std::sync::Arc;
 
-use crate::{Error, Sampling, TokenLogprobs};
+use crate::{Error, Grammar, Sampling, TokenLogprobs};
 
 /// Content hash of an adapter: what the chain registers and what a request names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -71,6 +71,13 @@ pub struct GenerateRequest {
     pub stop_tokens: Vec<u32>,
     /// Log-probabilities wanted with each token: of the token itself and of so many others.
     pub logprobs: Option<usize>,
+    /// What the answer has to be. Its end token should be a stop token.
+    pub grammar: Option<Grammar>,
+    /// Whether other tenants may profit from the prompt's cached beginning, and so learn from the time to
+    /// their first token that it was asked before. What was cached for one tenant stays that tenant's.
+    pub prefix_shared: bool,
+    /// Only requests with the same find each other's cached beginnings.
+    pub cache_salt: Option<Arc<str>>,
 }
 
 /// The next token of an answer.
@@ -96,7 +103,7 @@ pub enum Event {
 /// Why a generation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FinishReason {
-    /// A stop token was produced.
+    /// A stop token was produced, or nothing can follow in the grammar.
     Stop,
     /// The limit was reached.
     Length,

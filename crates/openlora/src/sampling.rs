@@ -1,9 +1,10 @@
 //! How the next token is chosen from the logits.
 //!
 //! ```text
-//! logits ─▶ + bias ─▶ penalties ─▶ ÷ temperature ─▶ top_k ─▶ min_p ─▶ top_p ─▶ draw
+//! logits ─▶ + bias ─▶ penalties ─▶ what a grammar allows ─▶ ÷ temperature ─▶ top_k ─▶ min_p ─▶ top_p ─▶ draw
 //! ```
 //!
+//! **Invariant:** what a grammar does not allow is never drawn, whatever the logits are.
 //! **Invariant:** the same seed, prompt and model give the same answer, whatever else is in the batch.
 
 use std::collections::{HashMap, HashSet};
@@ -11,7 +12,7 @@ use std::collections::{HashMap, HashSet};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use crate::Error;
+use crate::{Error, grammar::AllowedTokens};
 
 /// Most tokens with a bias in one request.
 pub const LOGIT_BIAS_MAX: usize = 1024;
@@ -115,25 +116,26 @@ impl Sampler {
         Self { sampling, random, prompt, answer: HashMap::new() }
     }
 
-    /// The next token for `logits` (one per vocabulary entry).
-    pub fn next(&mut self, logits: &[f32]) -> u32 {
-        let token = self.choose(logits);
+    /// The next token for `logits` (one per vocabulary entry), of those that are `allowed`: of which there
+    /// must be one. All are where nothing is said.
+    pub fn next(&mut self, logits: &[f32], allowed: Option<&AllowedTokens>) -> u32 {
+        let token = self.choose(logits, |token| allowed.is_none_or(|all| all.contains(token)));
         if self.sampling.penalises_answer() || self.sampling.penalises_repetition() {
             *self.answer.entry(token).or_default() += 1;
         }
         token
     }
 
-    fn choose(&mut self, logits: &[f32]) -> u32 {
+    fn choose(&mut self, logits: &[f32], allowed: impl Fn(u32) -> bool) -> u32 {
         let plain = self.sampling.logit_bias.is_empty()
             && !self.sampling.penalises_answer()
             && !self.sampling.penalises_repetition();
         let changed = if plain { None } else { Some(self.changed(logits)) };
         let logits = changed.as_deref().unwrap_or(logits);
         if self.sampling.temperature <= 0.0 {
-            return argmax(logits);
+            return argmax(logits, allowed);
         }
-        let candidates = self.candidates(logits);
+        let candidates = self.candidates(logits, &allowed);
         let kept: f64 = candidates.iter().map(|(_, weight)| weight).sum();
         let mut target = self.uniform() * kept;
         for (token, weight) in &candidates {
@@ -142,7 +144,7 @@ impl Sampler {
                 return *token;
             }
         }
-        candidates.last().map_or_else(|| argmax(logits), |(token, _)| *token)
+        candidates.last().map_or_else(|| argmax(logits, allowed), |(token, _)| *token)
     }
 
     /// The logits with bias and penalties.
@@ -168,11 +170,11 @@ impl Sampler {
     }
 
     /// Tokens that may be drawn with their unnormalised probabilities, most likely first.
-    fn candidates(&self, logits: &[f32]) -> Vec<(u32, f64)> {
-        let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    fn candidates(&self, logits: &[f32], allowed: impl Fn(u32) -> bool) -> Vec<(u32, f64)> {
+        let of_allowed = || (0u32..).zip(logits).filter(|(token, _)| allowed(*token));
+        let top = of_allowed().map(|(_, logit)| *logit).fold(f32::NEG_INFINITY, f32::max);
         let scale = 1.0 / f64::from(self.sampling.temperature);
-        let mut candidates: Vec<(u32, f64)> = (0u32..)
-            .zip(logits)
+        let mut candidates: Vec<(u32, f64)> = of_allowed()
             .map(|(token, logit)| (token, (f64::from(logit - top) * scale).exp()))
             .collect();
         let order = |a: &(u32, f64), b: &(u32, f64)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
@@ -207,14 +209,12 @@ fn keep_nucleus(candidates: &mut Vec<(u32, f64)>, mass: f64) {
     candidates.truncate(kept);
 }
 
-fn argmax(logits: &[f32]) -> u32 {
-    let mut best = (0u32, f32::NEG_INFINITY);
-    for (token, logit) in (0u32..).zip(logits) {
-        if *logit > best.1 {
-            best = (token, *logit);
-        }
-    }
-    best.0
+/// The first of the most likely tokens that are allowed; a logit that is no number is less than any.
+fn argmax(logits: &[f32], allowed: impl Fn(u32) -> bool) -> u32 {
+    let number = |logit: f32| if logit.is_nan() { f32::NEG_INFINITY } else { logit };
+    let of_allowed = (0u32..).zip(logits).filter(|(token, _)| allowed(*token));
+    let best = of_allowed.reduce(|a, b| if number(*b.1) > number(*a.1) { b } else { a });
+    best.map_or(0, |(token, _)| token)
 }
 
 #[cfg(test)]
@@ -229,17 +229,17 @@ mod tests {
 
     fn draws(sampling: Sampling) -> Vec<u32> {
         let mut sampler = Sampler::new(sampling, &[]);
-        (0..200).map(|_| sampler.next(&LOGITS)).collect()
+        (0..200).map(|_| sampler.next(&LOGITS, None)).collect()
     }
 
     fn greedy(sampling: Sampling, prompt: &[u32], logits: &[f32], n: usize) -> Vec<u32> {
         let mut sampler = Sampler::new(Sampling { temperature: 0.0, ..sampling }, prompt);
-        (0..n).map(|_| sampler.next(logits)).collect()
+        (0..n).map(|_| sampler.next(logits, None)).collect()
     }
 
     #[test]
     fn greedy_takes_the_first_of_the_most_likely() {
-        assert_eq!(Sampler::new(Sampling::GREEDY, &[]).next(&LOGITS), 1);
+        assert_eq!(Sampler::new(Sampling::GREEDY, &[]).next(&LOGITS, None), 1);
     }
 
     #[test]
@@ -275,7 +275,7 @@ mod tests {
         let logits = [0.0f32, 1.0, 2.0];
         let mut counts = [0u32; 3];
         const DRAWS: u32 = 100_000;
-        (0..DRAWS).for_each(|_| counts[sampler.next(&logits) as usize] += 1);
+        (0..DRAWS).for_each(|_| counts[sampler.next(&logits, None) as usize] += 1);
         let total: f64 = logits.iter().map(|x| f64::from(*x).exp()).sum();
         for (count, logit) in counts.iter().zip(logits) {
             let (is, expected) =

@@ -184,7 +184,7 @@ impl Scheduler {
 
     /// Most pages that any sequence here may come to need.
     pub(crate) fn largest_need(&self) -> usize {
-        let needs = self.sequences.values().map(|s| self.needs(&s.blend, s.longest).0);
+        let needs = self.sequences.values().map(|s| self.needs(s.blend(), s.longest).0);
         needs.max().unwrap_or(0)
     }
 
@@ -192,7 +192,7 @@ impl Scheduler {
     pub(crate) fn submit(&mut self, job: Job) -> Result<SequenceId, (usize, usize)> {
         assert!(!job.prompt.is_empty() && job.tokens_max > 0, "checked where requests come in");
         let sequence = Sequence::new(job);
-        let (needed, there) = self.needs(&sequence.blend, sequence.longest);
+        let (needed, there) = self.needs(sequence.blend(), sequence.longest);
         if needed > there {
             return Err((needed, there));
         }
@@ -225,7 +225,7 @@ impl Scheduler {
         self.plan_prompts(&mut plan, &mut left);
         self.admit(&mut plan, &mut left);
         plan.rows.sort_by(|a, b| {
-            let blend = |row: &Row| &self.sequences[&row.sequence].blend;
+            let blend = |row: &Row| self.sequences[&row.sequence].blend();
             blend(a).cmp(blend(b)).then(a.sequence.cmp(&b.sequence))
         });
         plan
@@ -269,7 +269,7 @@ impl Scheduler {
         self.set_adapter_pages(id, pages);
         let kept = self.memory.finish_load(id, pages.max(1), load_micros);
         let hopeless = |(_, sequence): &(&SequenceId, &Sequence)| {
-            let (needed, there) = self.needs(&sequence.blend, sequence.longest);
+            let (needed, there) = self.needs(sequence.blend(), sequence.longest);
             sequence.table.is_none() && needed > there
         };
         let hopeless: Vec<SequenceId> =
@@ -288,7 +288,7 @@ impl Scheduler {
 
     fn waiting_for(&self, id: AdapterId) -> impl Iterator<Item = (&SequenceId, &Sequence)> {
         self.sequences.iter().filter(move |(_, sequence)| {
-            sequence.table.is_none() && sequence.blend.iter().any(|(adapter, _)| *adapter == id)
+            sequence.table.is_none() && sequence.blend().iter().any(|(adapter, _)| *adapter == id)
         })
     }
 
@@ -377,7 +377,7 @@ impl Scheduler {
     }
 
     fn consider(&mut self, id: SequenceId, plan: &mut Plan, left: &mut usize) {
-        let blend = Arc::clone(&self.sequences[&id].blend);
+        let blend = Arc::clone(self.sequences[&id].blend());
         let (mut ready, mut lacks_room) = (true, false);
         for (adapter, _) in blend.iter() {
             self.memory.touch(*adapter);
@@ -410,7 +410,7 @@ impl Scheduler {
     /// more for each answer under way. Returns false if not.
     fn start(&mut self, id: SequenceId, plan: &mut Plan, left: &mut usize) -> bool {
         let sequence = self.sequences.get_mut(&id).expect("what waits is here");
-        let (table, cached) = self.memory.begin(&sequence.blend, &sequence.tokens);
+        let (table, cached) = self.memory.begin(&sequence.scope, &sequence.tokens);
         let more = pages_of(sequence.tokens.len()) - table.pages().len() + self.running.len();
         if more > self.memory.available() {
             self.memory.end(table);

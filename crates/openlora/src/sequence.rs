@@ -1,6 +1,9 @@
 use std::sync::Arc;
 
-use crate::{memory::BlockTable, prefix_cache::Blend};
+use crate::{
+    memory::BlockTable,
+    prefix_cache::{Blend, Readers, Scope},
+};
 
 /// A sequence of one engine. Later ones have higher numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -13,6 +16,8 @@ pub(crate) struct Job {
     pub(crate) tenant: Arc<str>,
     /// Adapters and weights.
     pub(crate) blend: Blend,
+    /// Who may find its pages again.
+    pub(crate) readers: Readers,
     /// At least one token.
     pub(crate) prompt: Vec<u32>,
     /// Longest answer.
@@ -25,7 +30,8 @@ pub(crate) struct Job {
 #[derive(Debug)]
 pub(crate) struct Sequence {
     pub(crate) tenant: Arc<str>,
-    pub(crate) blend: Blend,
+    /// Adapters and weights, and who may find its pages again.
+    pub(crate) scope: Arc<Scope>,
     /// Prompt and answer so far.
     pub(crate) tokens: Vec<u32>,
     pub(crate) prompt: usize,
@@ -46,7 +52,7 @@ impl Sequence {
     pub(crate) fn new(job: Job) -> Self {
         Self {
             tenant: job.tenant,
-            blend: job.blend,
+            scope: Arc::new(Scope { blend: job.blend, readers: job.readers }),
             prompt: job.prompt.len(),
             // The last token of the answer is never read.
             longest: job.prompt.len() + job.tokens_max - 1,
@@ -57,6 +63,11 @@ impl Sequence {
             passed_over: 0,
             leader: job.leader,
         }
+    }
+
+    /// Adapters and weights.
+    pub(crate) fn blend(&self) -> &Blend {
+        &self.scope.blend
     }
 
     /// Tokens the model has not read.

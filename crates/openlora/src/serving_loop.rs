@@ -10,15 +10,17 @@ use std::{
 use tokio::sync::{mpsc as async_mpsc, oneshot};
 
 use crate::{
-    AdapterId, Error, Event, FinishReason, Sampler, Sampling, Token, TokenLogprobs,
+    AdapterId, Error, Event, FinishReason, Grammar, Sampler, Sampling, Token, TokenLogprobs,
+    grammar::Matcher,
     handle::{Checked, Command, Shared},
     loader_pool::{Arrival, LoaderPool},
-    metrics::{Gauges, Use},
+    metrics::Gauges,
     model::{Model, Step},
-    prefix_cache::Blend,
+    prefix_cache::{Blend, Readers},
     residency::Presence,
     scheduler::{Plan, Row, Scheduler},
     sequence::{Job, SequenceId},
+    usage::Use,
 };
 
 /// How long to wait before another look while no answer can go on.
@@ -37,6 +39,7 @@ type BytesExpected = Box<dyn Fn(u64) -> usize + Send>;
 struct Open {
     events: async_mpsc::UnboundedSender<Event>,
     sampler: Sampler,
+    matcher: Option<Matcher>,
     left: usize,
     stop_tokens: Arc<[u32]>,
     logprobs: Option<usize>,
@@ -47,6 +50,18 @@ struct Open {
     queued: bool,
     asked: Instant,
     last_token: Option<Instant>,
+}
+
+impl Open {
+    /// The next token of the answer, and whether its grammar lets nothing follow. Errors: why the grammar
+    /// cannot go on.
+    fn draw(&mut self, logits: &[f32]) -> Result<(u32, bool), String> {
+        let Some(matcher) = &mut self.matcher else {
+            return Ok((self.sampler.next(logits, None), false));
+        };
+        let token = self.sampler.next(logits, Some(&matcher.allowed()?));
+        Ok((token, matcher.push(token)?))
+    }
 }
 
 /// See the module.
@@ -149,11 +164,16 @@ impl<M: Model> ServingLoop<M> {
         let names = self.learn_sizes(&blend);
         let blend: Blend = blend.into_iter().map(|(id, weight)| (id, weight.to_bits())).collect();
         let stop_tokens: Arc<[u32]> = request.stop_tokens.into();
+        let readers = Readers {
+            tenant: (!request.prefix_shared).then(|| Arc::clone(&request.tenant)),
+            salt: request.cache_salt.clone(),
+        };
         let mut leader = None;
         for (answer, events) in (0u64..).zip(events) {
             let job = Job {
                 tenant: Arc::clone(&request.tenant),
                 blend: Arc::clone(&blend),
+                readers: readers.clone(),
                 prompt: request.prompt.clone(),
                 tokens_max: request.tokens_max,
                 leader,
@@ -165,6 +185,7 @@ impl<M: Model> ServingLoop<M> {
             let open = Open {
                 events,
                 sampler: Sampler::new(sampling, &request.prompt),
+                matcher: request.grammar.as_ref().map(Grammar::matcher),
                 left: request.tokens_max,
                 stop_tokens: Arc::clone(&stop_tokens),
                 logprobs: request.logprobs,
@@ -188,7 +209,6 @@ impl<M: Model> ServingLoop<M> {
     /// Tells the scheduler what is known of the sizes of adapters. Returns their names.
     fn learn_sizes(&mut self, blend: &[(AdapterId, f32)]) -> Vec<Arc<str>> {
         let catalog = self.shared.catalog();
-        let mut names = Vec::with_capacity(blend.len());
         for (id, _) in blend {
             if let Some((_, file_bytes)) = catalog.source(*id)
                 && self.scheduler.memory().presence(*id) == Presence::Absent
@@ -196,20 +216,23 @@ impl<M: Model> ServingLoop<M> {
                 let bytes = (self.bytes_expected)(file_bytes);
                 self.scheduler.expect_adapter_pages(*id, bytes.div_ceil(self.model.page_bytes()));
             }
-            names.push(catalog.info(*id).map_or_else(|| "unregistered".into(), |i| i.name.into()));
         }
-        names
+        catalog.names(blend)
     }
 
     fn pin(&mut self, id: AdapterId, pinned: bool, reply: oneshot::Sender<Result<(), Error>>) {
         if !pinned {
             self.scheduler.memory_mut().set_pinned(id, false);
+            self.shared.catalog_mut().set_pinned(id, false);
             drop(reply.send(Ok(())));
             return;
         }
         self.learn_sizes(&[(id, 1.0)]);
         match self.scheduler.begin_pin(id) {
-            Ok(None) => drop(reply.send(Ok(()))),
+            Ok(None) => {
+                self.shared.catalog_mut().set_pinned(id, true);
+                drop(reply.send(Ok(())));
+            }
             Ok(Some(load)) => {
                 self.pins.entry(id).or_default().push(reply);
                 if load {
@@ -259,6 +282,7 @@ impl<M: Model> ServingLoop<M> {
         let no_room = (memory.pool().charged() + 1, memory.available());
         let outcome = if kept { self.scheduler.begin_pin(id).map(drop) } else { Err(no_room) };
         let outcome = outcome.map_err(|(needed, there)| Error::Memory { needed, there });
+        self.shared.catalog_mut().set_pinned(id, outcome.is_ok());
         replies.into_iter().for_each(|reply| drop(reply.send(outcome.clone())));
     }
 
@@ -282,6 +306,7 @@ impl<M: Model> ServingLoop<M> {
 
     fn fail(&mut self, open: Open, error: Error) {
         self.shared.metrics().failed += 1;
+        self.shared.metrics().count(&open.tenant, &open.adapters, |all| all.failed += 1);
         self.close(&open);
         // The asker may have gone.
         drop(open.events.send(Event::Failed(error)));
@@ -301,6 +326,8 @@ impl<M: Model> ServingLoop<M> {
             self.scheduler.end(id);
             if let Some(open) = self.open.remove(&id) {
                 self.shared.metrics().cancelled += 1;
+                let count = |all: &mut Use| all.cancelled += 1;
+                self.shared.metrics().count(&open.tenant, &open.adapters, count);
                 self.close(&open);
             }
         }
@@ -347,7 +374,7 @@ impl<M: Model> ServingLoop<M> {
         for (row, result) in plan.rows.iter().zip(result) {
             match result {
                 Ok(logits) => {
-                    self.begun(row);
+                    self.begun(row, begun);
                     if let Some(logits) = logits {
                         self.advance(row.sequence, &logits, ended);
                     }
@@ -379,7 +406,7 @@ impl<M: Model> ServingLoop<M> {
         };
         let blends: Vec<Vec<(Arc<M::Adapter>, f32)>> = parts
             .iter()
-            .map(|(_, _, _, sequence)| sequence.blend.iter().map(adapter).collect())
+            .map(|(_, _, _, sequence)| sequence.blend().iter().map(adapter).collect())
             .collect();
         let batch: Vec<Step<'_, M::Adapter>> = parts
             .iter()
@@ -397,14 +424,19 @@ impl<M: Model> ServingLoop<M> {
     }
 
     /// Frees the place in the queue of a sequence that is read for the first time.
-    fn begun(&mut self, row: &Row) {
+    fn begun(&mut self, row: &Row, now: Instant) {
         let open = self.open.get_mut(&row.sequence).expect("what runs is open");
         let mut metrics = self.shared.metrics();
         if mem::take(&mut open.queued) {
             self.shared.free_place();
             let prompt_tokens = open.prompt_tokens as u64;
-            let what = Use { answers: 1, prompt_tokens, answer_tokens: 0 };
-            metrics.count(&open.tenant, open.adapters.iter(), what);
+            let waited = (now - open.asked).as_secs_f64();
+            metrics.queue_time.observe(waited);
+            metrics.count(&open.tenant, &open.adapters, |all| {
+                all.answers += 1;
+                all.prompt_tokens += prompt_tokens;
+                all.queue_time.observe(waited);
+            });
         }
         if open.last_token.is_none() {
             metrics.prompt_tokens += row.tokens.len() as u64;
@@ -414,22 +446,36 @@ impl<M: Model> ServingLoop<M> {
     /// Draws the next token of an answer, and ends it or lets it go on.
     fn advance(&mut self, id: SequenceId, logits: &[f32], now: Instant) {
         let open = self.open.get_mut(&id).expect("what runs is open");
-        let token = open.sampler.next(logits);
+        let (token, whole) = match open.draw(logits) {
+            Ok(drawn) => drawn,
+            Err(why) => {
+                self.scheduler.end(id);
+                let error = Error::Invalid { field: "response_format", why };
+                return self.fail_sequence(id, error);
+            }
+        };
         let logprobs = open.logprobs.map(|top| TokenLogprobs::new(logits, token, top));
         open.left -= 1;
         {
             let mut metrics = self.shared.metrics();
             metrics.answer_tokens += 1;
-            match open.last_token.replace(now) {
-                None => metrics.time_to_first_token.observe((now - open.asked).as_secs_f64()),
-                Some(last) => metrics.inter_token.observe((now - last).as_secs_f64()),
+            let last = open.last_token.replace(now);
+            let seconds = (now - last.unwrap_or(open.asked)).as_secs_f64();
+            match last {
+                None => metrics.time_to_first_token.observe(seconds),
+                Some(_) => metrics.inter_token.observe(seconds),
             }
-            let what = Use { answer_tokens: 1, ..Use::default() };
-            metrics.count(&open.tenant, open.adapters.iter(), what);
+            metrics.count(&open.tenant, &open.adapters, |all| {
+                all.answer_tokens += 1;
+                match last {
+                    None => all.time_to_first_token.observe(seconds),
+                    Some(_) => all.answer_seconds += seconds,
+                }
+            });
         }
         // A receiver that is gone is noticed before the next step.
         drop(open.events.send(Event::Token(Token { id: token, logprobs })));
-        let finished = match (open.stop_tokens.contains(&token), open.left) {
+        let finished = match (whole || open.stop_tokens.contains(&token), open.left) {
             (true, _) => FinishReason::Stop,
             (false, 0) => FinishReason::Length,
             _ => return self.scheduler.push(id, token),
@@ -438,6 +484,7 @@ impl<M: Model> ServingLoop<M> {
         self.scheduler.end(id);
         self.shared.metrics().finished += 1;
         self.ended(now);
+        self.publish();
         if let Some(open) = self.open.remove(&id) {
             drop(open.events.send(Event::Finished(finished)));
         }

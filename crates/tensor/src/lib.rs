@@ -27,6 +27,7 @@ mod attention;
 mod bf16_panels;
 mod cross_entropy;
 mod four_bit;
+mod gated;
 mod geglu;
 mod gemm;
 mod level;

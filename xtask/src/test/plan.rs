@@ -37,8 +37,8 @@ pub(super) enum Work {
     Machine,
     /// Sees to it that programs for other processors can be compiled and run.
     OtherTargets,
-    /// Sees to it that the Python client of the API is there.
-    Python,
+    /// Sees to it that a Python with its packages is there.
+    Python(python::Environment),
     /// The rules of this repository.
     Tidy,
     /// A program.
@@ -218,15 +218,45 @@ const SLOW: &[Step] = &[
         needs: &["machine", "compile"],
         counts_tests: true,
     },
-    check("Python", Work::Python),
+    check("Python client", Work::Python(python::CLIENT)),
     Step {
         name: "slow tests",
         work: command(
             "cargo",
-            &["test", "--release", "--locked", "--workspace", "--no-fail-fast", "--", "--ignored"],
+            &[
+                "test",
+                "--release",
+                "--locked",
+                "--workspace",
+                "--no-fail-fast",
+                "--",
+                "--ignored",
+                "--skip",
+                "transformers_and_peft",
+            ],
         ),
-        needs: &["machine", "compile", "genesis inputs", "client tools", "Python"],
+        needs: &["machine", "compile", "genesis inputs", "client tools", "Python client"],
         counts_tests: false,
+    },
+    check("Python models", Work::Python(python::MODELS)),
+    Step {
+        name: "same as transformers",
+        work: command(
+            "cargo",
+            &[
+                "test",
+                "--release",
+                "--locked",
+                "--workspace",
+                "--test",
+                "it",
+                "--",
+                "--ignored",
+                "transformers_and_peft",
+            ],
+        ),
+        needs: &["machine", "compile", "Python models"],
+        counts_tests: true,
     },
     check(
         "documentation",
@@ -278,7 +308,7 @@ impl fmt::Display for Work {
         match self {
             Self::Machine => write!(f, "compilers, Node, Rust components"),
             Self::OtherTargets => write!(f, "{}", other_targets::DESCRIPTION),
-            Self::Python => write!(f, "{}", python::DESCRIPTION),
+            Self::Python(environment) => write!(f, "{environment}"),
             Self::Tidy => write!(f, "cargo xtask tidy"),
             Self::Command(command) => write!(f, "{command}"),
         }

@@ -23,6 +23,7 @@ const EVERY_LIBRARY: &[&str] = &[
     "openledger-datanet",
     "openledger-factory",
     "openledger-gateway",
+    "openledger-hub",
     "openledger-influence",
     "openledger-model",
     "openledger-openlora",
@@ -60,6 +61,31 @@ const RULES: &[Rule] = &[
         ],
         never: &["openledger-chain", "openledger-contracts", "openledger-gateway"],
         because: "a model trains and answers without a node",
+    },
+    Rule {
+        crates: &["openledger-hub"],
+        never: &[
+            "openledger-attribution",
+            "openledger-chain",
+            "openledger-contracts",
+            "openledger-datanet",
+            "openledger-factory",
+            "openledger-gateway",
+            "openledger-openlora",
+        ],
+        because: "it brings files, whoever uses them",
+    },
+    Rule {
+        crates: &[
+            "openledger-attribution",
+            "openledger-chain",
+            "openledger-factory",
+            "openledger-gateway",
+            "openledger-model",
+            "openledger-openlora",
+        ],
+        never: &["openledger-hub"],
+        because: "the command line fetches what it was told to; nothing else asks the internet for files",
     },
     Rule {
         crates: &[

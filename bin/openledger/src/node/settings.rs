@@ -18,7 +18,7 @@ use crate::{
     chain::devnet_genesis,
     failure::{Exit, Failure, OrFail},
     logging::LogFormat,
-    output::Output,
+    output::{Output, tell},
 };
 
 /// What is logged unless told otherwise.
@@ -169,11 +169,16 @@ impl Settings {
     }
 }
 
-/// A genesis in our own JSON shape.
+/// A genesis in our own JSON shape, or in geth's; then a `rollup.json` beside it says the rest.
 pub fn read_genesis(path: &Path) -> Result<Genesis, Failure> {
     let shown = path.display();
     let json = fs::read(path).or_fail(Exit::NotFound, format!("cannot read {shown}"))?;
-    serde_json::from_slice(&json).or_fail(Exit::Usage, format!("{shown} is not a genesis"))
+    let rollup = fs::read(path.with_file_name("rollup.json")).ok();
+    if Genesis::is_geth_json(&json) && rollup.is_none() {
+        tell(&format!("there is no rollup.json beside {shown}: no L1 fees, no batcher"));
+    }
+    Genesis::from_json(&json, rollup.as_deref())
+        .or_fail(Exit::Usage, format!("{shown} is not a genesis"))
 }
 
 fn invalid(source: &str) -> Failure {

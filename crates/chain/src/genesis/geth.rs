@@ -7,7 +7,7 @@ use super::Genesis;
 use crate::Error;
 
 /// Forks that geth knows by block; all are there from block 0.
-const FORKS_BY_BLOCK: [&str; 15] = [
+pub(super) const FORKS_BY_BLOCK: [&str; 15] = [
     "homesteadBlock",
     "eip150Block",
     "eip155Block",
@@ -25,7 +25,7 @@ const FORKS_BY_BLOCK: [&str; 15] = [
     "bedrockBlock",
 ];
 /// Forks by time. Shanghai came with Canyon, Cancun with Ecotone, Prague with Isthmus.
-const FORKS_BY_TIME: [&str; 10] = [
+pub(super) const FORKS_BY_TIME: [&str; 10] = [
     "regolithTime",
     "shanghaiTime",
     "canyonTime",

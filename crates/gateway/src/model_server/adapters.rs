@@ -43,9 +43,11 @@ impl ModelServer {
         Ok(self.adapter_model(&adapter))
     }
 
-    /// `GET /metrics`, in the text format of Prometheus.
-    pub(super) fn metrics(&self) -> String {
-        self.text.engine.metrics().without_tenants().to_prometheus()
+    /// `GET /metrics`, in the text format of Prometheus. What each tenant did is for who has the key.
+    pub(super) fn metrics(&self, key: Option<&str>) -> String {
+        let metrics = self.text.engine.metrics();
+        let all = self.authenticate(key).is_ok();
+        if all { metrics } else { metrics.without_tenants() }.to_prometheus()
     }
 
     /// `POST /v1/load_lora_adapter`: makes a folder callable; it is read at its first request.

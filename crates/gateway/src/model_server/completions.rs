@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::response::Response;
 use futures_util::{Stream, StreamExt, stream};
 use openledger_model::Message;
+use openledger_openlora::Grammar;
 
 use super::ModelServer;
 use crate::{
@@ -31,11 +32,12 @@ struct Prompted {
 
 impl ModelServer {
     /// `POST /v1/chat/completions`.
-    pub(super) fn chat(&self, request: &ChatRequest, now: u64) -> Result<Replies, ApiError> {
-        if request.own.response_format.as_ref().is_some_and(|format| !format.is_text()) {
-            let message = "Only `text` is served; JSON needs a grammar, which this server lacks.";
-            return Err(ApiError::invalid("response_format", message));
-        }
+    pub(super) fn chat(
+        &self,
+        request: &ChatRequest,
+        grammar: Option<Grammar>,
+        now: u64,
+    ) -> Result<Replies, ApiError> {
         let messages: Vec<Message> = request
             .own
             .messages
@@ -45,7 +47,7 @@ impl ModelServer {
         let tokens = self.text.chat_prompt(&messages)?;
         let tokens_max = self.text.tokens_max(request.tokens_max(), tokens.len(), "messages")?;
         let prompt = Prompted { tokens, tokens_max, echo: None };
-        self.begin(Form::Chat, &request.options, vec![prompt], request.logprobs(), now)
+        self.begin(Form::Chat, &request.options, vec![prompt], request.logprobs(), grammar, now)
     }
 
     /// `POST /v1/completions`.
@@ -68,7 +70,7 @@ impl ModelServer {
             Ok(Prompted { tokens, tokens_max, echo })
         });
         let prompts = prompts.collect::<Result<_, ApiError>>()?;
-        self.begin(Form::Text, &request.options, prompts, request.own.logprobs, now)
+        self.begin(Form::Text, &request.options, prompts, request.own.logprobs, None, now)
     }
 
     /// `POST /v1/embeddings`.
@@ -102,6 +104,7 @@ impl ModelServer {
         options: &Options,
         prompts: Vec<Prompted>,
         logprobs: Option<u8>,
+        grammar: Option<Grammar>,
         now: u64,
     ) -> Result<Replies, ApiError> {
         let adapters = self.adapters_of(&options.model)?;
@@ -111,6 +114,7 @@ impl ModelServer {
             return Err(ApiError::invalid("n", message));
         }
         let tenant: Arc<str> = options.user.as_deref().unwrap_or_default().into();
+        let prefix_shared = self.shares_prefixes(&adapters);
         let sampling = sampling(options);
         let mut running = Vec::with_capacity(prompts.len() * per_prompt);
         for prompt in prompts {
@@ -122,6 +126,9 @@ impl ModelServer {
                 tokens_max: prompt.tokens_max,
                 stops: options.stops(),
                 logprobs,
+                grammar: grammar.clone(),
+                prefix_shared,
+                cache_salt: options.cache_salt.as_deref().map(Into::into),
             };
             for (number, generation) in self.text.begin(&asked, per_prompt)?.into_iter().enumerate()
             {

@@ -69,7 +69,8 @@ async fn authenticated(
 
 async fn chat(State(server): State<Arc<ModelServer>>, body: Body) -> Result<Response, ApiError> {
     let (request, ignored) = ChatRequest::parse(&body_of(body)?)?;
-    let response = server.chat(&request, now())?.respond().await?;
+    let grammar = server.grammar(&request).await?;
+    let response = server.chat(&request, grammar, now())?.respond().await?;
     Ok(with_ignored(response, &ignored))
 }
 
@@ -116,8 +117,8 @@ async fn unload(State(server): State<Arc<ModelServer>>, body: Body) -> Result<St
     server.unload(&json(body)?)
 }
 
-async fn metrics(State(server): State<Arc<ModelServer>>, _: HeaderMap) -> Response {
-    let text = server.metrics();
+async fn metrics(State(server): State<Arc<ModelServer>>, headers: HeaderMap) -> Response {
+    let text = server.metrics(bearer(&headers));
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 

@@ -8,6 +8,8 @@ use super::options::{KNOWN_TO_BOTH, Options, parse_object, read};
 pub(crate) const MESSAGES_MAX: usize = 256;
 /// Most alternatives a token's log-probability comes with, as at OpenAI's chat.
 pub(crate) const TOP_LOGPROBS_MAX: u8 = 20;
+/// Longest name of a schema, as at OpenAI.
+const SCHEMA_NAME_BYTES_MAX: usize = 64;
 
 /// Body of `POST /v1/chat/completions`; what we use of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,9 +67,23 @@ impl ResponseFormat {
 /// A JSON schema as OpenAI takes it.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub(crate) struct NamedSchema {
-    /// JSON Schema.
-    #[serde(default)]
+    /// For messages.
+    pub(crate) name: String,
+    /// JSON Schema. It is enforced whether `strict` is asked for or not.
     pub(crate) schema: Value,
+}
+
+impl NamedSchema {
+    fn check(&self) -> Result<(), ApiError> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        if (1..=SCHEMA_NAME_BYTES_MAX).contains(&self.name.len()) && self.name.chars().all(plain) {
+            return Ok(());
+        }
+        let message = format!(
+            "`name` must have 1 to {SCHEMA_NAME_BYTES_MAX} letters, digits, underscores or dashes."
+        );
+        Err(ApiError::invalid("response_format.json_schema.name", message))
+    }
 }
 
 /// One turn of the conversation.
@@ -142,6 +158,9 @@ impl ChatRequest {
             let message = "`top_logprobs` needs `logprobs` to be true.";
             return Err(ApiError::invalid("top_logprobs", message));
         }
+        if let Some(ResponseFormat::JsonSchema { json_schema }) = &self.own.response_format {
+            json_schema.check()?;
+        }
         let messages = &self.own.messages;
         if messages.is_empty() || messages.len() > MESSAGES_MAX {
             let message = format!("`messages` must hold 1 to {MESSAGES_MAX} messages.");
@@ -201,6 +220,17 @@ mod tests {
         assert_eq!(param(r#""presence_penalty":-3"#).as_deref(), Some("presence_penalty"));
         assert_eq!(param(r#""max_tokens":0"#).as_deref(), Some("max_tokens"));
         assert_eq!(param(r#""stop":["a","b","c","d","e"]"#).as_deref(), Some("stop"));
+        for format in [
+            r#"{"type":"yaml"}"#,
+            r#"{"type":"json_schema"}"#,
+            r#"{"type":"json_schema","json_schema":{"name":"a"}}"#,
+        ] {
+            let param = param(&format!(r#""response_format":{format}"#));
+            assert_eq!(param.as_deref(), Some("response_format"), "{format}");
+        }
+        let named = r#"{"type":"json_schema","json_schema":{"name":"a b","schema":{}}}"#;
+        let param = param(&format!(r#""response_format":{named}"#));
+        assert_eq!(param.as_deref(), Some("response_format.json_schema.name"));
         assert_eq!(error_param(r#"{"model":"m"}"#).as_deref(), Some("messages"));
         assert_eq!(error_param("[1]").as_deref(), Some("body"));
         assert_eq!(error_param("{").as_deref(), Some("body"));

@@ -8,7 +8,7 @@ mod error;
 mod options;
 
 pub(crate) use answer::{Choice, Finish, Form, Heading, Scored, TokenLogprob, Usage};
-pub(crate) use chat::ChatRequest;
+pub(crate) use chat::{ChatRequest, ResponseFormat};
 pub(crate) use completion::{CompletionRequest, PromptRef};
 pub(crate) use embeddings::EmbeddingsRequest;
 pub(crate) use error::ApiError;

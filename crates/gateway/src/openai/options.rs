@@ -14,6 +14,8 @@ pub(crate) const STOP_BYTES_MAX: usize = 256;
 pub(crate) const CHOICES_MAX: u32 = 128;
 /// Most tokens whose logits one request shifts.
 pub(crate) const LOGIT_BIAS_MAX: usize = 1_024;
+/// Longest salt, in bytes.
+const CACHE_SALT_BYTES_MAX: usize = 256;
 
 /// What chat and plain completions have in options.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -63,6 +65,9 @@ pub(crate) struct Options {
     /// Whose place in the queue the request takes; the key's by default.
     #[serde(default)]
     pub(crate) user: Option<String>,
+    /// Only requests with the same find each other's cached prompts. Not OpenAI's; as vLLM has it.
+    #[serde(default)]
+    pub(crate) cache_salt: Option<String>,
 }
 
 /// Names of the fields of [`Options`], and those that clients send for their own records.
@@ -82,6 +87,7 @@ pub(super) const KNOWN_TO_BOTH: &[&str] = &[
     "stream_options",
     "stop",
     "user",
+    "cache_salt",
     "metadata",
     "store",
 ];
@@ -159,6 +165,11 @@ impl Options {
             let message =
                 format!("`stop` takes up to {STOP_MAX} texts of 1 to {STOP_BYTES_MAX} bytes.");
             return Err(ApiError::invalid("stop", message));
+        }
+        let salt = self.cache_salt.as_ref().map_or(1, String::len);
+        if !(1..=CACHE_SALT_BYTES_MAX).contains(&salt) {
+            let message = format!("`cache_salt` must have 1 to {CACHE_SALT_BYTES_MAX} bytes.");
+            return Err(ApiError::invalid("cache_salt", message));
         }
         self.check_biases()
     }

@@ -2,8 +2,9 @@
 
 use super::adapter_file::{self, Header};
 use crate::lora::Group;
-use crate::{Adapter, DecoderConfig, Error};
+use crate::{Adapter, DecoderConfig, Error, Site};
 use openledger_tensor::{LowRankForm, LowRankShape, LowRankSite, PackedBytes};
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::Path;
 
@@ -65,15 +66,27 @@ impl ServingAdapter {
 
     /// Maps a packed file.
     ///
-    /// Errors: [`Error::File`]; [`Error::Adapter`] if it is no packed adapter of this version, was made for
-    /// another base than `base` (its [`Decoder::hash`](crate::Decoder::hash)), has not the size that its header
-    /// asks for, was damaged, or holds a number that is not finite.
+    /// Errors: those of [`Self::inspect`]; [`Error::Adapter`] if it was packed for another base than `base` (its
+    /// [`Decoder::hash`](crate::Decoder::hash)).
     pub fn open(path: &Path, base: [u8; 32]) -> Result<Self, Error> {
-        let bytes = adapter_file::map(path)?;
-        let header = adapter_file::read_header(&bytes)?;
-        if header.base != base {
+        let adapter = Self::inspect(path)?;
+        if adapter.header.base != base {
             return Err(Error::Adapter("it was packed for another base".into()));
         }
+        Ok(adapter)
+    }
+
+    /// Maps a packed file, whatever base it was packed for.
+    ///
+    /// Errors: [`Error::File`]; [`Error::Adapter`] if it is no packed adapter of this version, has not the size
+    /// that its header asks for, was damaged, or holds a number that is not finite.
+    pub fn inspect(path: &Path) -> Result<Self, Error> {
+        Self::from_packed(adapter_file::map(path)?)
+    }
+
+    /// As [`Self::inspect`], from the content of a file.
+    pub(crate) fn from_packed(bytes: PackedBytes) -> Result<Self, Error> {
+        let header = adapter_file::read_header(&bytes)?;
         let (layers, start, len) = place(&header);
         adapter_file::check(&bytes, start, len)?;
         for part in layers.iter().flatten() {
@@ -90,9 +103,38 @@ impl ServingAdapter {
         adapter_file::save(path, &self.bytes, base)
     }
 
+    /// The content of the file that [`Self::save`] writes for a base of hash zero.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn packed(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Identity: the hash of the adapter it was made from, [`Adapter::hash`].
     pub fn hash(&self) -> [u8; 32] {
         self.header.hash
+    }
+
+    /// The base it was packed for, zero before it was in a file.
+    pub fn base(&self) -> [u8; 32] {
+        self.header.base
+    }
+
+    /// Layers of the models it acts on.
+    pub fn layer_count(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// The modules it acts on in any layer, as PEFT names them. Keys alone and values alone look the same in a
+    /// file: that is `k_proj or v_proj`.
+    pub fn targets(&self) -> Vec<&'static str> {
+        let mut names = BTreeSet::new();
+        for (part, group) in self.layers.iter().flat_map(|groups| groups.iter().zip(Group::ALL)) {
+            names.extend(targets_of(group, part.shape.sites()));
+        }
+        let order = |name: &&str| Site::ALL.iter().position(|site| name.starts_with(site.name()));
+        let mut names: Vec<_> = names.into_iter().collect();
+        names.sort_by_key(order);
+        names
     }
 
     /// How it is kept.
@@ -138,6 +180,23 @@ impl ServingAdapter {
         let part = &self.layers[layer][group as usize];
         (&part.shape, &self.bytes[part.bytes.clone()])
     }
+}
+
+/// Which modules of a group these sites are: by where their outputs begin.
+fn targets_of(group: Group, sites: &[LowRankSite]) -> Vec<&'static str> {
+    let after_query = sites.iter().find(|site| site.offset == 0).map(|query| query.outputs);
+    let later = sites.iter().filter(|site| site.offset > 0).count();
+    let name = |(at, site): (usize, &LowRankSite)| match (group, site.offset) {
+        (_, 0) => group.sites()[0].name(),
+        (Group::Attention, from) => match after_query {
+            Some(end) if later == 1 && from > end => Site::Value.name(),
+            None if later == 1 => "k_proj or v_proj",
+            _ if later == 2 && at + 1 == sites.len() => Site::Value.name(),
+            _ => Site::Key.name(),
+        },
+        _ => group.sites()[group.sites().len() - 1].name(),
+    };
+    sites.iter().enumerate().map(name).collect()
 }
 
 /// Where each group's bytes are in a file with this header, where the first begins, and how long the file is.

@@ -18,6 +18,7 @@ use crate::{
     AdapterHash, AdapterRef, AdapterSource, Event, FinishReason, GenerateRequest, LoadedAdapter,
     Sampler, Sampling,
     fake_model::{FakeAdapter, FakeModel, REFUSED, answer},
+    grammar::{Grammar, Grammars},
 };
 
 /// Adapters whose number ends so are broken.
@@ -90,6 +91,9 @@ fn ask(adapter: Option<u64>, prompt: &[u32], tokens_max: usize) -> GenerateReque
         tokens_max,
         stop_tokens: vec![],
         logprobs: None,
+        grammar: None,
+        prefix_shared: false,
+        cache_salt: None,
     }
 }
 
@@ -244,6 +248,32 @@ fn answers_to_one_prompt_differ_by_their_seeds_only() {
 }
 
 #[test]
+fn the_same_prompt_of_two_tenants_shares_no_page_unless_it_may() {
+    let engine = fake(FakeLoader::default(), Config::default());
+    // Tokens that did not have to be read again.
+    let cached = |tenant: &str, shared: bool, salt: Option<&str>| {
+        let before = engine.metrics().prompt_tokens_cached;
+        let request = GenerateRequest {
+            tenant: tenant.into(),
+            prefix_shared: shared,
+            cache_salt: salt.map(Into::into),
+            ..ask(None, &[4; 49], 1)
+        };
+        let mut events = engine.generate(request).expect("room");
+        assert_eq!(receive(&mut events).map(|all| all.0), Ok(answer(&[], &[4; 49], 1)));
+        engine.metrics().prompt_tokens_cached - before
+    };
+    assert_eq!(cached("a", false, None), 0);
+    assert_eq!(cached("b", false, None), 0, "another tenant's prompt shows in the time it takes");
+    assert_eq!((cached("a", false, None), cached("b", false, None)), (48, 48));
+    assert_eq!((cached("a", false, Some("s")), cached("a", false, Some("s"))), (0, 48));
+    assert_eq!((cached("b", false, Some("s")), cached("a", false, Some("r"))), (0, 0));
+    assert_eq!((cached("a", true, None), cached("c", true, None)), (0, 48));
+    assert_eq!((cached("a", true, Some("s")), cached("c", true, Some("s"))), (0, 48));
+    assert_eq!(cached("c", false, None), 0);
+}
+
+#[test]
 fn a_stop_token_ends_an_answer_and_logprobs_come_with_each_token() {
     let engine = fake(FakeLoader::default(), Config::default());
     let expected = answer(&[], &[1, 2], 20);
@@ -314,6 +344,68 @@ fn an_adapter_that_was_unregistered_is_gone_and_its_running_answers_are_finished
     assert_eq!(engine.unregister(&name), Ok(()));
     assert!(engine.generate(ask(Some(0), &[1], 2)).is_err());
     assert_eq!(receive(&mut running).map(|all| all.0.len()), Ok(199));
+}
+
+/// One character for each token of the fake model, the last one ends an answer.
+fn json_grammar() -> Grammar {
+    let mut words: Vec<Vec<u8>> = b"{}\":,1[]a ".iter().map(|byte| vec![*byte]).collect();
+    words.push(b"\xFFend".to_vec());
+    Grammars::of_words(&words, JSON_END).expect("a vocabulary").object()
+}
+
+const JSON_END: u32 = 10;
+
+#[test]
+fn answers_in_json_are_what_they_are_alone_however_often_they_are_interrupted() {
+    let engine = fake(FakeLoader::default(), Config { batch_max: 48, ..Config::default() });
+    let grammar = json_grammar();
+    let ask_json = |i: u64| GenerateRequest {
+        sampling: Sampling {
+            temperature: 1.0,
+            seed: 100 * i,
+            // It would rather not close what it has opened.
+            logit_bias: vec![(1, -7.0), (7, -7.0)],
+            ..Sampling::GREEDY
+        },
+        grammar: (i % 4 != 3).then(|| grammar.clone()),
+        stop_tokens: vec![JSON_END],
+        ..ask(None, &[(i % 10) as u32; 40], 180)
+    };
+    let mut open = Vec::new();
+    for i in 0..24u64 {
+        for (n, events) in (0..).zip(engine.generate_all(ask_json(i), 3).expect("room")) {
+            open.push((i, n, events));
+        }
+    }
+    let (mut ended, mut cut) = (0, 0);
+    let mut together = Vec::new();
+    for (i, n, mut events) in open {
+        let (tokens, reason) = receive(&mut events).expect("served");
+        if i % 4 != 3 {
+            let text: String = tokens
+                .iter()
+                .filter_map(|t| b"{}\":,1[]a ".get(*t as usize))
+                .map(|b| *b as char)
+                .collect();
+            match (reason, serde_json::from_str::<serde::de::IgnoredAny>(&text)) {
+                (FinishReason::Stop, read) => {
+                    assert!(read.is_ok() && text.starts_with('{'), "{text}");
+                    ended += 1;
+                }
+                (FinishReason::Length, _) => cut += 1,
+            }
+        }
+        together.push((i, n, tokens));
+    }
+    assert!(ended > 0 && cut > 0, "{ended} ended, {cut} were cut");
+    let preemptions = engine.metrics().preemptions;
+    assert!(preemptions > 0, "memory must run short: {ended} ended, {cut} were cut");
+    for (i, n, tokens) in together.into_iter().step_by(5) {
+        let mut request = ask_json(i);
+        request.sampling.seed += n;
+        let mut alone = engine.generate(request).expect("room");
+        assert_eq!(receive(&mut alone).map(|all| all.0), Ok(tokens));
+    }
 }
 
 /// Asks adapter after adapter for one token and lets one client in eight go away; returns the most
@@ -401,7 +493,7 @@ fn exact_answer(base: &Decoder, adapter: Option<&Adapter>, prompt: &[u32], n: us
     for _ in 0..n {
         let mut slices = [Slice { tokens: &tokens, cache: &mut cache, adapter }];
         let logits = base.step(&mut slices).expect("it fits").remove(0);
-        let next = Sampler::new(Sampling::GREEDY, &[]).next(&logits);
+        let next = Sampler::new(Sampling::GREEDY, &[]).next(&logits, None);
         answer.push(next);
         tokens = vec![next];
     }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
+use crate::prefix_cache::Readers;
 
 const ADAPTERS: u32 = 4;
 const ADAPTER_PAGES_MAX: usize = 5;
@@ -13,7 +14,7 @@ const ADAPTER_PAGES_MAX: usize = 5;
 type Content = (Vec<(AdapterId, u32)>, Vec<u32>);
 
 struct Sequence {
-    blend: Blend,
+    scope: Arc<Scope>,
     tokens: Vec<u32>,
     computed: usize,
     table: BlockTable,
@@ -107,7 +108,8 @@ impl World {
             }
             Act::Unload { adapter } => {
                 let id = AdapterId(adapter);
-                let used = self.sequences.iter().any(|s| s.blend.iter().any(|(a, _)| *a == id));
+                let used =
+                    self.sequences.iter().any(|s| s.scope.blend.iter().any(|(a, _)| *a == id));
                 assert!(!(self.memory.unload(id) && used), "an adapter in use was unloaded");
             }
             Act::Touch { adapter } => self.memory.touch(AdapterId(adapter)),
@@ -121,10 +123,11 @@ impl World {
         if adapter.is_some_and(|id| self.memory.presence(id) != Presence::Loaded) {
             return;
         }
-        let blend: Blend = adapter.iter().map(|id| (*id, 1.0f32.to_bits())).collect();
-        let (table, computed) = self.memory.begin(&blend, &tokens);
+        let blend = adapter.iter().map(|id| (*id, 1.0f32.to_bits())).collect();
+        let scope = Arc::new(Scope { blend, readers: Readers::default() });
+        let (table, computed) = self.memory.begin(&scope, &tokens);
         assert!(computed < tokens.len(), "the last token is always read");
-        self.sequences.push(Sequence { blend, tokens, computed, table });
+        self.sequences.push(Sequence { scope, tokens, computed, table });
     }
 
     fn compute(&mut self, index: usize, tokens: usize) {
@@ -133,7 +136,7 @@ impl World {
         let covered = self.memory.cover(&mut sequence.table, wish);
         for position in sequence.computed..covered {
             let page = sequence.table.pages()[position / PAGE_TOKENS];
-            let content = (sequence.blend.to_vec(), sequence.tokens[..=position].to_vec());
+            let content = (sequence.scope.blend.to_vec(), sequence.tokens[..=position].to_vec());
             self.written.insert((page, position % PAGE_TOKENS), content);
         }
         sequence.computed = sequence.computed.max(covered);
@@ -148,10 +151,10 @@ impl World {
             for position in 0..sequence.computed {
                 let page = sequence.table.pages()[position / PAGE_TOKENS];
                 let content = &self.written[&(page, position % PAGE_TOKENS)];
-                assert_eq!(content.0, sequence.blend.to_vec(), "another adapter's page");
+                assert_eq!(content.0, sequence.scope.blend.to_vec(), "another adapter's page");
                 assert_eq!(content.1, sequence.tokens[..=position], "another text's page");
             }
-            for (adapter, _) in sequence.blend.iter() {
+            for (adapter, _) in sequence.scope.blend.iter() {
                 assert_eq!(self.memory.presence(*adapter), Presence::Loaded);
             }
         }
@@ -193,12 +196,12 @@ proptest! {
     }
 }
 
-fn base() -> Blend {
-    Arc::from([])
+fn base() -> Arc<Scope> {
+    Arc::new(Scope { blend: Arc::from([]), readers: Readers::default() })
 }
 
-fn computed(memory: &mut Memory, blend: &Blend, tokens: &[u32]) -> (BlockTable, usize) {
-    let (mut table, cached) = memory.begin(blend, tokens);
+fn computed(memory: &mut Memory, scope: &Arc<Scope>, tokens: &[u32]) -> (BlockTable, usize) {
+    let (mut table, cached) = memory.begin(scope, tokens);
     assert_eq!(memory.cover(&mut table, tokens.len()), tokens.len());
     memory.filled(&mut table, tokens);
     (table, cached)
@@ -230,8 +233,9 @@ fn another_blend_never_reads_the_pages_of_the_base() {
         &[(AdapterId(0), 0.5), (AdapterId(1), 0.5)],
     ];
     for blend in blends {
-        let blend: Blend = blend.iter().map(|(id, weight)| (*id, weight.to_bits())).collect();
-        let (table, cached) = memory.begin(&blend, &tokens);
+        let blend = blend.iter().map(|(id, weight)| (*id, weight.to_bits())).collect();
+        let scope = Arc::new(Scope { blend, readers: Readers::default() });
+        let (table, cached) = memory.begin(&scope, &tokens);
         assert_eq!(cached, 0);
         memory.end(table);
     }

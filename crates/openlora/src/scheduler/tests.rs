@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::fake_model::{FakeAdapter, FakeModel, VOCABULARY, answer};
 use crate::model::{Model, Step};
+use crate::prefix_cache::Readers;
 
 /// Steps within which everything must have ended; far above what any case needs.
 const STEPS_MAX: usize = 20_000;
@@ -83,6 +84,7 @@ impl World {
         self.scheduler.submit(Job {
             tenant: ask.tenant.to_string().into(),
             blend: ask.adapters.iter().map(|id| (AdapterId(*id), 1.0f32.to_bits())).collect(),
+            readers: Readers::default(),
             prompt: ask.prompt.clone(),
             tokens_max: ask.tokens_max,
             leader: None,
@@ -137,7 +139,7 @@ impl World {
                     assert!(self.in_memory.contains(id), "{id:?} is not in memory");
                     (Arc::new(FakeAdapter::new(u64::from(id.0))), f32::from_bits(*weight))
                 };
-                sequence.blend.iter().map(adapter).collect()
+                sequence.blend().iter().map(adapter).collect()
             })
             .collect();
         let batch: Vec<Step<'_, FakeAdapter>> = parts
@@ -369,6 +371,7 @@ fn answers_that_share_a_prompt_share_its_pages() {
         let job = Job {
             tenant: "t".into(),
             blend: Arc::from([]),
+            readers: Readers::default(),
             prompt: prompt.clone(),
             tokens_max: 8,
             leader,

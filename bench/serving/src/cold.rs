@@ -11,9 +11,7 @@ use std::time::Instant;
 use eyre::{Result, bail};
 use openledger_model::Weights;
 use openledger_model::serving::{KvForm, LowRankForm, ServingAdapter, ServingDecoder, WeightForm};
-use openledger_openlora::{
-    AdapterRef, Config, Engine, Event, GenerateRequest, Handle, Sampling,
-};
+use openledger_openlora::{AdapterRef, Config, Engine, Event, GenerateRequest, Handle, Sampling};
 
 use crate::job;
 
@@ -34,7 +32,8 @@ pub(crate) fn measure(form: LowRankForm) -> Result<String> {
         adapter.save(&folder.path().join(file(number)), base)?;
     }
     let serving = ServingDecoder::new(config, weights, WeightForm::Int8, KvForm::Bf16);
-    let engine = Engine::start(exact, serving, Config { memory_bytes: 1 << 30, ..Config::default() })?;
+    let engine =
+        Engine::start(exact, serving, Config { memory_bytes: 1 << 30, ..Config::default() })?;
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     runtime.block_on(async {
         // Threads and buffers are there before anything is timed.
@@ -94,10 +93,13 @@ async fn first_token(engine: &Handle, name: &str) -> Result<f64> {
         tenant: "bench".into(),
         prompt: job::prompt(0)[..PROMPT].to_vec(),
         adapters: vec![(AdapterRef::Name(name.into()), 1.0)],
-        sampling: Sampling::default(),
+        sampling: Sampling::GREEDY,
         tokens_max: 1,
         stop_tokens: vec![],
         logprobs: None,
+        grammar: None,
+        prefix_shared: false,
+        cache_salt: None,
     };
     let start = Instant::now();
     let mut events = engine.generate(request)?;

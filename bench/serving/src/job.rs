@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::Args;
 use eyre::{Result, WrapErr};
 use openledger_model::{Adapter, DecoderConfig, LoraLayout, Site, Weights};
 use openledger_tensor::Random;
@@ -29,7 +30,35 @@ pub(crate) struct Plan {
     pub(crate) answers: usize,
 }
 
+/// Parts of a plan in place of the plan's own.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Choice {
+    /// Forms of ours.
+    #[arg(long, value_delimiter = ',')]
+    forms: Option<Vec<Form>>,
+    /// Rows of a batch.
+    #[arg(long, value_delimiter = ',')]
+    batches: Option<Vec<usize>>,
+    /// Distinct adapters.
+    #[arg(long, value_delimiter = ',')]
+    distinct: Option<Vec<usize>>,
+    /// Answers on the clock, for each batch and number of adapters.
+    #[arg(long)]
+    answers: Option<usize>,
+}
+
 impl Plan {
+    /// The plan with what was chosen instead.
+    pub(crate) fn choose(self, choice: Choice) -> Self {
+        Self {
+            forms: choice.forms.unwrap_or(self.forms),
+            batches: choice.batches.unwrap_or(self.batches),
+            distinct: choice.distinct.unwrap_or(self.distinct),
+            answers: choice.answers.unwrap_or(self.answers),
+            answer: self.answer,
+        }
+    }
+
     pub(crate) fn new(quick: bool) -> Self {
         if quick {
             let (batches, distinct) = (vec![32, 64], vec![1, 32, 1024]);

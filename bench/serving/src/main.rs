@@ -8,6 +8,8 @@
 //! logits agree.
 #![allow(clippy::print_stdout)]
 
+mod cold;
+mod gpu;
 mod job;
 mod ours;
 mod parity;
@@ -40,6 +42,8 @@ enum Action {
         /// Fewer forms, batches and adapters.
         #[arg(long)]
         quick: bool,
+        #[command(flatten)]
+        choice: job::Choice,
         /// Threads of every engine.
         #[arg(long, default_value_t = 1)]
         threads: usize,
@@ -57,6 +61,17 @@ enum Action {
         /// Steps of the adapter's training.
         #[arg(long, default_value_t = 300)]
         steps: usize,
+    },
+    /// What the first request to an adapter pays for its loading, from the file cache and from disk.
+    Cold {
+        /// Go on although the machine has other work.
+        #[arg(long)]
+        loaded: bool,
+    },
+    /// A CUDA device against the processor: bits, nearness, speed. Says so and ends well where there is none.
+    Gpu {
+        #[command(flatten)]
+        options: gpu::GpuOptions,
     },
     /// Writes the base, the adapters and the prompts, to run a peer by hand.
     Prepare { folder: PathBuf },
@@ -118,14 +133,21 @@ fn main() -> Result<()> {
             job::prepare(folder.path())?;
             println!("{}", parity::check(folder.path(), &pythons)?);
         }
+        Action::Cold { loaded } => {
+            quiet::check(loaded)?;
+            for form in [LowRankForm::Bf16, LowRankForm::Int8] {
+                println!("Adapters in {form:?}\n\n{}", cold::measure(form)?);
+            }
+        }
+        Action::Gpu { options } => println!("{}", gpu::run(&options)?),
         Action::Prepare { folder } => job::prepare(&folder)?,
         Action::Quality { steps } => println!("{}", quality::measure(steps)?),
-        Action::Compare { pythons, rounds, quick, threads, loaded } => {
+        Action::Compare { pythons, rounds, quick, choice, threads, loaded } => {
             quiet::check(loaded)?;
             let folder = tempfile::tempdir()?;
             job::prepare(folder.path())?;
             println!("{}", parity::check(folder.path(), &pythons)?);
-            let plan = job::Plan::new(quick);
+            let plan = job::Plan::new(quick).choose(choice);
             let mut table = report::Table::default();
             for round in 0..rounds {
                 for form in &plan.forms {

@@ -2,7 +2,7 @@ use std::{net::SocketAddr, path::PathBuf, str::FromStr};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::node::NodeSettings;
+use crate::{node::NodeSettings, serve_device::DeviceChoice};
 
 /// OpenLedger: every answer of a model pays the people whose data produced it.
 #[derive(Debug, Parser)]
@@ -67,6 +67,10 @@ pub struct ServeArgs {
     /// Key that requests must carry as `Authorization: Bearer`; none is needed by default.
     #[arg(long, env = "OPENLEDGER_API_KEY", hide_env_values = true)]
     pub api_key: Option<String>,
+    /// Where answers are computed: `auto` (a CUDA device if there is one with enough memory), `cpu`, `cuda`,
+    /// `cuda:1`.
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    pub device: DeviceChoice,
     /// How matrices are kept. A base that is stored in bf16 loses nothing in bf16.
     #[arg(long, value_enum, default_value_t = MatrixForm::Bf16)]
     pub weights: MatrixForm,
@@ -93,6 +97,10 @@ pub struct ServeArgs {
     /// the time to the first token what others have asked. None by default.
     #[arg(long, value_name = "MODELS", value_delimiter = ',')]
     pub shared_prefixes: Vec<String>,
+    /// Seconds without an answer under way after which cached prompts are forgotten and the memory of keys and
+    /// values is given back to the system.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub idle_seconds: u64,
     /// Threads; all cores by default. The answers are the same for any number.
     #[arg(long)]
     pub threads: Option<usize>,

@@ -26,6 +26,7 @@ mod opening;
 mod output;
 mod retrain;
 mod serve;
+mod serve_device;
 mod signals;
 mod terminal;
 mod training;

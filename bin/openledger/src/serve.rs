@@ -1,24 +1,22 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use openledger_gateway::{ModelServer, ModelServerParts, SharedPrefixes, bind, serve_models};
 use openledger_hub::{Content, HubName};
-use openledger_model::{
-    ChatTemplate, Decoder, Tokenizer, Weights,
-    serving::{KvForm, LowRankForm, ServingDecoder, WeightForm},
-};
-use openledger_openlora::{Config, Engine, Grammars};
+use openledger_model::{ChatTemplate, Decoder, Tokenizer, Weights, serving::LowRankForm};
+use openledger_openlora::{Config, Engine, Grammars, ServingLoader};
 use serde_json::json;
 
 use crate::{
-    cli::{AdapterForm, KeysAndValues, MatrixForm, ServeArgs},
+    cli::{AdapterForm, ServeArgs},
     failure::{Exit, Failure, OrFail},
     from_hub,
     local::gateway_failure,
     output::{Output, print, tell},
+    serve_device::{self, Placed},
     signals::StopSignal,
 };
 
@@ -65,21 +63,7 @@ fn server(
 ) -> Result<Arc<ModelServer>, Failure> {
     let cannot = |what: &str| format!("cannot load the {what} in {}", folder.display());
     let (config, weights) = Weights::load(folder).or_fail(Exit::Failure, cannot("base model"))?;
-    let serving = ServingDecoder::new(
-        config.clone(),
-        weights.clone(),
-        match args.weights {
-            MatrixForm::F32 => WeightForm::F32,
-            MatrixForm::Bf16 => WeightForm::Bf16,
-            MatrixForm::Int8 => WeightForm::Int8,
-            MatrixForm::FourBit => WeightForm::FourBit,
-        },
-        match args.kv {
-            KeysAndValues::F32 => KvForm::F32,
-            KeysAndValues::Bf16 => KvForm::Bf16,
-            KeysAndValues::Int8 => KvForm::Int8,
-        },
-    );
+    let placed = serve_device::place(args, &config, &weights)?;
     let base = Arc::new(Decoder::new(config, weights, false));
     let tokenizer = Tokenizer::from_file(&folder.join("tokenizer.json"))
         .or_fail(Exit::Failure, cannot("tokenizer"))?;
@@ -87,22 +71,26 @@ fn server(
         ChatTemplate::from_dir(folder).or_fail(Exit::Failure, cannot("chat template"))?;
     let end = template.end_of_turn(&tokenizer).or_fail(Exit::Failure, cannot("chat template"))?;
     let grammars = Grammars::new(&tokenizer, end).or_fail(Exit::Failure, cannot("tokenizer"))?;
-    let engine = Engine::start(
-        Arc::clone(&base),
-        serving,
-        Config {
-            memory_bytes: args.memory_mib << 20,
-            adapter_form: match args.adapter_form {
-                AdapterForm::Bf16 => LowRankForm::Bf16,
-                AdapterForm::Int8 => LowRankForm::Int8,
-            },
-            threads: args.threads,
-            queue_max: args.queue,
-            batch_max: args.batch,
-            step_tokens_max: args.step_tokens.max(args.batch),
-            ..Config::default()
+    let settings = Config {
+        memory_bytes: args.memory_mib << 20,
+        adapter_form: match args.adapter_form {
+            AdapterForm::Bf16 => LowRankForm::Bf16,
+            AdapterForm::Int8 => LowRankForm::Int8,
         },
-    )
+        threads: args.threads,
+        idle_after: Duration::from_secs(args.idle_seconds),
+        queue_max: args.queue,
+        batch_max: args.batch,
+        step_tokens_max: args.step_tokens.max(args.batch),
+        ..Config::default()
+    };
+    let engine = match placed {
+        Placed::Device(decoder) => {
+            let loader = ServingLoader::new(Arc::clone(&base), settings.adapter_form);
+            Engine::start_with(Arc::clone(&base), decoder, loader, settings)
+        }
+        Placed::Processor(decoder) => Engine::start(Arc::clone(&base), decoder, settings),
+    }
     .or_fail(Exit::Failure, "the engine cannot start with these settings")?;
     if let Some(adapters) = &args.adapters {
         let found = engine.register_all(adapters).or_fail(

@@ -94,7 +94,9 @@ DEVICE void half_gemm(const half_gemm_args *a, u32 warps, u32 high, u32 wide, u3
     }
 }
 
-// Up to 8, up to 32, and more rows. Grid: outputs, rows.
+// Up to 8, up to 32, up to 128, and more rows; narrow tiles keep more of the device busy with the weights of few
+// rows. Grid: outputs, rows.
 KERNEL(gemm_bf16_few, half_gemm_args, 64) { half_gemm(&a, 2, 1, 1, 8); }
 KERNEL(gemm_bf16_some, half_gemm_args, 64) { half_gemm(&a, 2, 1, 4, 6); }
+KERNEL(gemm_bf16_more, half_gemm_args, 64) { half_gemm(&a, 2, 1, 8, 4); }
 KERNEL(gemm_bf16_many, half_gemm_args, 128) { half_gemm(&a, 4, 2, 8, 2); }

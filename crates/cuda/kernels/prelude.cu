@@ -13,7 +13,8 @@ typedef unsigned short u16;
 typedef unsigned int u32;
 typedef unsigned long long u64;
 #define DEVICE static __device__ __forceinline__
-#define SHARED __shared__
+// Aligned, since vectors of sixteen bytes are read from it.
+#define SHARED __shared__ __align__(16)
 #define BARRIER() __syncthreads()
 #define THREAD threadIdx.x
 #define BLOCK_X blockIdx.x

@@ -14,6 +14,7 @@ DEVICE void COPIES_END() { asm volatile("cp.async.commit_group;" ::: "memory"); 
 // Waits for all groups but the newest `left`, a constant.
 DEVICE void COPIES_WAIT(u32 left) {
     if (left == 0) asm volatile("cp.async.wait_group 0;" ::: "memory");
+    else if (left == 2) asm volatile("cp.async.wait_group 2;" ::: "memory");
     else if (left == 4) asm volatile("cp.async.wait_group 4;" ::: "memory");
     else if (left == 6) asm volatile("cp.async.wait_group 6;" ::: "memory");
     else __trap();

@@ -199,6 +199,10 @@ impl Pairs {
             }
         }
         self.count = list.len() / 2;
+        if self.count == 0 {
+            // Nothing will read the lists, and a copy to the device waits for what runs on it.
+            return Ok(());
+        }
         first.push(self.count as u32);
         self.list.fill(&list)?;
         self.first.fill(&first)?;

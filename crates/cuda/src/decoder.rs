@@ -37,10 +37,10 @@ pub(crate) struct DeviceModel {
     config: DecoderConfig,
     architecture: Architecture,
     form: DeviceForm,
-    embedding: Buffer,
+    /// Where it is not the output matrix.
+    embedding: Option<Buffer>,
     layers: Vec<DeviceLayer>,
     norm: Buffer,
-    /// Output matrix, where it is not the embedding.
     head: DeviceLinear,
     /// Cosines and sines of each rotary embedding.
     ropes: Vec<(Buffer, Buffer)>,
@@ -141,7 +141,8 @@ impl DeviceModel {
         let linear = |w: &[f32], b: &Option<Vec<f32>>, inputs| {
             DeviceLinear::new(backend, w, b.as_ref(), inputs, form)
         };
-        let embedding = upload(backend, &weights.embedding, h, form)?;
+        let apart = weights.head.is_some();
+        let embedding = apart.then(|| upload(backend, &weights.embedding, h, form)).transpose()?;
         let head = linear(weights.head.as_ref().unwrap_or(&weights.embedding), &None, h)?;
         weights.embedding = Vec::new();
         weights.head = None;
@@ -173,7 +174,7 @@ impl DeviceModel {
         let layer =
             |l: &DeviceLayer| l.qkv.bytes() + l.output.bytes() + l.gate_up.bytes() + l.down.bytes();
         let layers: usize = self.layers.iter().map(layer).sum();
-        self.embedding.bytes() + self.head.bytes() + layers
+        self.embedding.as_ref().map_or(0, Buffer::bytes) + self.head.bytes() + layers
     }
 }
 
@@ -294,7 +295,8 @@ impl DeviceDecoder {
         w.pairs.set(&rows.blends, &self.adapters)?;
         w.wanted_pairs.set(&rows.wanted_blends, &self.adapters)?;
         w.stream.room::<f32>(n * h)?;
-        let table = (&model.embedding, model.form == DeviceForm::Bf16);
+        let table = model.embedding.as_ref().unwrap_or(model.head.weight());
+        let table = (table, model.form == DeviceForm::Bf16);
         let scale = model.architecture.embedding_scale;
         kernels::embed((w.tokens.get(), n), table, h, scale, w.stream.get())?;
         for index in 0..model.layers.len() {

@@ -35,6 +35,7 @@ kernels! {
     ROUND_ROWS: "round_rows", 256;
     GEMM_BF16_FEW: "gemm_bf16_few", 64;
     GEMM_BF16_SOME: "gemm_bf16_some", 64;
+    GEMM_BF16_MORE: "gemm_bf16_more", 64;
     GEMM_BF16_MANY: "gemm_bf16_many", 128;
     SHRINK: "low_rank_shrink", 128;
     EXPAND: "low_rank_expand", 128;
@@ -245,6 +246,8 @@ pub(crate) fn round_rows(x: &Buffer, y: &Buffer, rows: usize, width: usize) -> R
 
 /// Most rows of the product with tiles of 32 rows.
 pub(crate) const SOME_ROWS: usize = 32;
+/// Most rows of the product with tiles of 32 outputs by 64 rows.
+pub(crate) const MORE_ROWS: usize = 128;
 
 /// y [rows, outputs] = x [rows, depth padded] · wᵀ, in bf16 by tensor cores.
 pub(crate) fn gemm_bf16(
@@ -266,6 +269,7 @@ pub(crate) fn gemm_bf16(
     let (kernel, tile_outputs, tile_rows) = match rows {
         n if n <= FEW_ROWS => (GEMM_BF16_FEW, 32, 8),
         n if n <= SOME_ROWS => (GEMM_BF16_SOME, 32, 32),
+        n if n <= MORE_ROWS => (GEMM_BF16_MORE, 32, 64),
         _ => (GEMM_BF16_MANY, 128, 64),
     };
     start(y, kernel, [outputs.div_ceil(tile_outputs), rows.div_ceil(tile_rows), 1], a)

@@ -109,6 +109,11 @@ impl DeviceLinear {
         kernels::low_rank(pairs, group, (p.x, self.inputs), low, (p.y, self.outputs), exact)
     }
 
+    /// W, as the device keeps it.
+    pub(crate) fn weight(&self) -> &Buffer {
+        &self.weight
+    }
+
     /// Memory it takes.
     pub(crate) fn bytes(&self) -> usize {
         self.weight.bytes() + self.bias.as_ref().map_or(0, Buffer::bytes)

@@ -51,7 +51,7 @@ pub fn adapter_config(json: &[u8]) {
     }
 }
 
-/// A packed adapter file, as it is and with a digest that is right: refused by name, or one step of a small base with
+/// A packed adapter file, as it is and with a checksum that is right: refused by name, or one step of a small base with
 /// it is refused by name or gives logits.
 pub fn packed_adapter(file: &[u8]) {
     let open = |file: &[u8]| {

@@ -1,6 +1,7 @@
 use std::{
     sync::{Arc, Mutex, mpsc},
     thread,
+    time::Duration,
 };
 
 use openledger_model::{
@@ -39,6 +40,9 @@ pub struct Config {
     pub step_tokens_max: usize,
     /// Threads that read adapters.
     pub loader_threads: usize,
+    /// Time without an answer under way after which cached prompts are forgotten and the memory of keys and
+    /// values is given back to the system.
+    pub idle_after: Duration,
     /// Threads that generate; as many as there are cores by default. Answers are the same for any number.
     pub threads: Option<usize>,
 }
@@ -52,6 +56,7 @@ impl Default for Config {
             batch_max: 32,
             step_tokens_max: 256,
             loader_threads: 2,
+            idle_after: Duration::from_secs(60),
             threads: None,
         }
     }
@@ -124,6 +129,7 @@ impl Engine {
             scheduler,
             loaders,
             arrivals,
+            config.idle_after,
             move |bytes| loader.bytes_expected(bytes),
             Arc::clone(&shared),
         );

@@ -129,6 +129,13 @@ impl Memory {
         }
     }
 
+    /// Forgets all cached prefixes that nobody uses. Returns how many pages, the lowest ones, hold all that is
+    /// left.
+    pub(crate) fn forget_prefixes(&mut self) -> usize {
+        while self.prefixes.evict(&mut self.pool) {}
+        self.pool.forget_free_end()
+    }
+
     /// Makes room for an adapter and charges it. What this step's requests need is not evicted for it.
     /// Returns false if there is no room now.
     pub(crate) fn begin_load(&mut self, id: AdapterId, pages: usize) -> bool {

@@ -139,6 +139,8 @@ pub struct Gauges {
     pub pages_adapters: usize,
     /// Pages of pinned adapters.
     pub pages_pinned: usize,
+    /// Pages that memory was taken for.
+    pub pages_taken: usize,
     /// Pages that are free, or are at once when something is needed.
     pub pages_available: usize,
     /// Memory of a page.
@@ -248,6 +250,7 @@ impl Metrics {
             ("pages_cached", gauges.pages_cached),
             ("pages_adapters", gauges.pages_adapters),
             ("pages_pinned", gauges.pages_pinned),
+            ("pages_taken", gauges.pages_taken),
             ("pages_available", gauges.pages_available),
             ("page_bytes", gauges.page_bytes),
             ("adapters_registered", gauges.adapters_registered),

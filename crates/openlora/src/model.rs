@@ -35,6 +35,15 @@ pub trait Model: Send + 'static {
     /// Pages there are: the engine's memory, adapters included.
     fn pages(&self) -> usize;
 
+    /// Pages that memory was taken for.
+    fn pages_taken(&self) -> usize {
+        self.pages()
+    }
+
+    /// Gives the memory of all pages but the first `pages` back to the system; they will be written before they
+    /// are read again.
+    fn give_back(&mut self, _pages: usize) {}
+
     /// Memory of one page of [`PAGE_TOKENS`](crate::PAGE_TOKENS) positions.
     fn page_bytes(&self) -> usize;
 

@@ -90,6 +90,16 @@ impl PagePool {
         free
     }
 
+    /// Forgets the free pages above the highest that is held. Returns how many pages are known then.
+    pub(crate) fn forget_free_end(&mut self) -> usize {
+        while self.holders.last() == Some(&0) {
+            self.holders.pop();
+        }
+        let known = self.holders.len();
+        self.free.retain(|Reverse(page)| (*page as usize) < known);
+        known
+    }
+
     /// Charges `pages` for an adapter. Returns false, and charges nothing, if there is no room.
     pub(crate) fn charge(&mut self, pages: usize) -> bool {
         let fits = pages <= self.room();

@@ -79,6 +79,9 @@ pub(crate) struct ServingLoop<M: Model> {
     /// Mean time between ends of answers, in seconds.
     end_interval: Option<f64>,
     last_end: Instant,
+    /// When idle memory is given back, and whether that was done since the last step.
+    idle_after: Duration,
+    gave_back: bool,
     stopping: bool,
 }
 
@@ -88,6 +91,7 @@ impl<M: Model> ServingLoop<M> {
         scheduler: Scheduler,
         loaders: LoaderPool,
         arrivals: Arc<Mutex<Vec<Arrival<M::Adapter>>>>,
+        idle_after: Duration,
         bytes_expected: impl Fn(u64) -> usize + Send + 'static,
         shared: Arc<Shared>,
     ) -> Self {
@@ -103,6 +107,8 @@ impl<M: Model> ServingLoop<M> {
             pins: HashMap::new(),
             end_interval: None,
             last_end: Instant::now(),
+            idle_after,
+            gave_back: true,
             stopping: false,
         }
     }
@@ -136,12 +142,25 @@ impl<M: Model> ServingLoop<M> {
 
     /// The next command, or nothing when it is time to look again. Loads announce themselves; clients
     /// that leave do not.
-    fn wait(&self, commands: &mpsc::Receiver<Command>) -> Option<Command> {
+    fn wait(&mut self, commands: &mpsc::Receiver<Command>) -> Option<Command> {
         if !self.open.is_empty() {
-            commands.recv_timeout(RECHECK).ok()
-        } else {
-            commands.recv().ok()
+            return commands.recv_timeout(RECHECK).ok();
         }
+        if !self.gave_back {
+            match commands.recv_timeout(self.idle_after) {
+                Ok(command) => return Some(command),
+                Err(_) => self.give_back(),
+            }
+        }
+        commands.recv().ok()
+    }
+
+    /// Nothing runs: what is cached is forgotten, and the memory of keys and values given back.
+    fn give_back(&mut self) {
+        let left = self.scheduler.memory_mut().forget_prefixes();
+        self.model.give_back(left);
+        self.gave_back = true;
+        self.publish();
     }
 
     fn obey(&mut self, command: Command) {
@@ -355,6 +374,7 @@ impl<M: Model> ServingLoop<M> {
     }
 
     fn step(&mut self, plan: &Plan) {
+        self.gave_back = false;
         let begun = Instant::now();
         let result = self.run_rows(&plan.rows);
         let ended = Instant::now();
@@ -515,6 +535,7 @@ impl<M: Model> ServingLoop<M> {
             pages_cached: memory.prefixes().idle_pages(),
             pages_adapters: pool.charged(),
             pages_pinned: adapters.pinned_pages(),
+            pages_taken: self.model.pages_taken(),
             pages_available: memory.available(),
             page_bytes: self.model.page_bytes(),
             adapters_registered: 0,

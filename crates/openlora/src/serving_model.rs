@@ -22,7 +22,7 @@ pub struct ServingModel {
 }
 
 impl ServingModel {
-    /// With as many pages as fit in `memory_bytes`; memory is taken as pages are touched.
+    /// With as many pages as fit in `memory_bytes`; memory is taken as pages are asked for.
     pub fn new(decoder: ServingDecoder, memory_bytes: usize) -> Self {
         let page_bytes = KvPages::page_bytes(decoder.config(), decoder.kv_form());
         let pages = decoder.pages(memory_bytes / page_bytes);
@@ -43,6 +43,14 @@ impl Model for ServingModel {
 
     fn pages(&self) -> usize {
         self.pages.pages()
+    }
+
+    fn pages_taken(&self) -> usize {
+        self.pages.pages_taken()
+    }
+
+    fn give_back(&mut self, pages: usize) {
+        self.pages.give_back(pages);
     }
 
     fn page_bytes(&self) -> usize {

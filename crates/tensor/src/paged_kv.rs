@@ -8,6 +8,8 @@
 //! two sequences with the same beginning can share its pages. Keys lie transposed: sixteen scores are one
 //! chain over `dim`, without a horizontal sum.
 //!
+//! Memory is taken from the system up to the highest page that was asked for, and given back from any page on.
+//!
 //! **Invariant:** what is written is a function of the key and the value alone.
 
 use crate::Heads;
@@ -15,6 +17,9 @@ use crate::simd::LANES;
 
 /// Positions of one page: a vector of scores.
 pub const PAGE_TOKENS: usize = LANES;
+
+/// Memory taken at once when higher pages are asked for: so much is zeroed within a step, in a millisecond or two.
+const GROWTH_BYTES: usize = 4 << 20;
 
 /// How keys and values are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -56,16 +61,70 @@ fn head_elements(dim: usize) -> usize {
 }
 
 impl PagedKv {
-    /// `pages` pages for so many layers, all zero. The system hands the memory out as pages are touched.
+    /// `pages` pages for so many layers, all zero. Takes memory as pages are asked for, see [`Self::reach`].
     pub fn new(heads: Heads, layers: usize, form: KvForm, pages: usize) -> Self {
-        let blocks = pages * layers * heads.key_value;
-        let elements = blocks * head_elements(heads.dim);
         let store = match form {
-            KvForm::F32 => Store::F32(vec![0.0; elements]),
-            KvForm::Bf16 => Store::Bf16(vec![0; elements]),
-            KvForm::Int8 => Store::Int8(vec![0; elements], vec![0.0; blocks * 2 * PAGE_TOKENS]),
+            KvForm::F32 => Store::F32(Vec::new()),
+            KvForm::Bf16 => Store::Bf16(Vec::new()),
+            KvForm::Int8 => Store::Int8(Vec::new(), Vec::new()),
         };
         Self { key_value: heads.key_value, dim: heads.dim, layers, pages, store }
+    }
+
+    /// Takes memory for the first `pages` pages, zero where they were not written. Panics if there are fewer.
+    pub fn reach(&mut self, pages: usize) {
+        assert!(pages <= self.pages, "no such page");
+        let taken = self.pages_taken();
+        if pages > taken {
+            let page = self.layers * self.key_value * self.block_bytes();
+            let at_once = GROWTH_BYTES / page.max(1);
+            self.resize(pages.max(taken.saturating_add(at_once)).min(self.pages));
+        }
+    }
+
+    /// Gives the memory of all pages but the first `pages` back to the system. What they held is lost.
+    pub fn give_back(&mut self, pages: usize) {
+        if pages < self.pages_taken() {
+            self.resize(pages);
+        }
+    }
+
+    /// Pages that there is memory for.
+    pub fn pages_taken(&self) -> usize {
+        let elements = match &self.store {
+            Store::F32(all) => all.len(),
+            Store::Bf16(all) => all.len(),
+            Store::Int8(codes, _) => codes.len(),
+        };
+        elements / (self.layers * self.key_value * self.block_elements()).max(1)
+    }
+
+    fn resize(&mut self, pages: usize) {
+        fn to<T: Clone + Default>(all: &mut Vec<T>, len: usize) {
+            all.reserve_exact(len.saturating_sub(all.len()));
+            all.resize(len, T::default());
+            all.shrink_to(len);
+        }
+        let blocks = pages * self.layers * self.key_value;
+        let elements = blocks * self.block_elements();
+        match &mut self.store {
+            Store::F32(all) => to(all, elements),
+            Store::Bf16(all) => to(all, elements),
+            Store::Int8(codes, scales) => {
+                to(codes, elements);
+                to(scales, blocks * 2 * PAGE_TOKENS);
+            }
+        }
+    }
+
+    /// Bytes of one head in one layer of a page.
+    fn block_bytes(&self) -> usize {
+        let elements = self.block_elements();
+        match self.store {
+            Store::F32(_) => 4 * elements,
+            Store::Bf16(_) => 2 * elements,
+            Store::Int8(..) => elements + 4 * 2 * PAGE_TOKENS,
+        }
     }
 
     /// Bytes of one page.
@@ -125,6 +184,8 @@ impl PagedKv {
     pub fn write(&mut self, heads: Heads, layer: usize, pages: &[u32], before: usize, qkv: &[f32]) {
         assert!(self.fits(heads, self.layers), "heads of another model");
         let (dim, elements) = (self.dim, self.block_elements());
+        let highest = pages.iter().max().map_or(0, |page| *page as usize + 1);
+        self.reach(highest);
         for (position, row) in (before..).zip(qkv.chunks_exact(heads.row())) {
             let (page, slot) = (pages[position / PAGE_TOKENS], position % PAGE_TOKENS);
             for head in 0..self.key_value {
@@ -195,7 +256,8 @@ mod tests {
     fn a_page_takes_what_it_says() {
         let heads = Heads { query: 4, key_value: 2, dim: 6 };
         for form in [KvForm::F32, KvForm::Bf16, KvForm::Int8] {
-            let kv = PagedKv::new(heads, 3, form, 5);
+            let mut kv = PagedKv::new(heads, 3, form, 5);
+            kv.reach(5);
             let bytes = match kv.store() {
                 Store::F32(all) => 4 * all.len(),
                 Store::Bf16(all) => 2 * all.len(),
@@ -203,6 +265,47 @@ mod tests {
             };
             assert_eq!(bytes, 5 * PagedKv::page_bytes(heads, 3, form), "{form:?}");
             assert_eq!((kv.form(), kv.pages()), (form, 5));
+        }
+    }
+
+    /// Memory of this process in bytes.
+    #[cfg(target_os = "linux")]
+    fn resident() -> usize {
+        let statm = std::fs::read_to_string("/proc/self/statm").expect("this is Linux");
+        let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok());
+        pages.expect("two numbers") * 4096
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    #[cfg_attr(miri, ignore = "reads the size of the process")]
+    fn memory_is_taken_as_pages_are_asked_for_and_given_back() {
+        let heads = Heads { query: 4, key_value: 4, dim: 64 };
+        for form in [KvForm::F32, KvForm::Bf16, KvForm::Int8] {
+            let pages = (64 << 20) / PagedKv::page_bytes(heads, 4, form);
+            let row = vec![1.0; heads.row()];
+            let mut kv = PagedKv::new(heads, 4, form, pages);
+            assert_eq!(kv.pages_taken(), 0);
+            kv.write(heads, 0, &[1], 0, &row);
+            assert!((2..pages / 4).contains(&kv.pages_taken()));
+            let before = resident();
+            kv.write(heads, 0, &[pages as u32 - 1], 0, &row);
+            assert_eq!(kv.pages_taken(), pages);
+            assert!(resident() > before + (32 << 20), "{form:?}");
+            kv.give_back(2);
+            assert_eq!(kv.pages_taken(), 2);
+            assert!(resident() < before + (16 << 20), "{form:?}");
+            // What was kept is still there, what comes again is zero.
+            let block = |kv: &PagedKv, page| {
+                let at = kv.block(page, 0, 0) * kv.block_elements();
+                match kv.store() {
+                    Store::F32(all) => all[at] != 0.0,
+                    Store::Bf16(all) => all[at] != 0,
+                    Store::Int8(codes, _) => codes[at] != 0,
+                }
+            };
+            kv.reach(pages);
+            assert!(block(&kv, 1) && !block(&kv, pages as u32 - 1), "{form:?}");
         }
     }
 

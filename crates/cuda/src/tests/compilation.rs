@@ -38,6 +38,9 @@ fn every_kernel_compiles_for_every_architecture_without_a_remark() {
             Ok((image, remarks)) => {
                 assert_eq!(remarks, "", "{target}");
                 assert!(image.len() > 10_000, "{target}");
+                if target.starts_with("compute") {
+                    rounded_once(&String::from_utf8_lossy(&image));
+                }
             }
             Err(Error::NoCompiler) => {
                 return eprintln!(
@@ -53,6 +56,18 @@ fn every_kernel_compiles_for_every_architecture_without_a_remark() {
         report(target, &remarks);
     }
     drop::<Option<[Library; 2]>>(loaded);
+}
+
+/// Every operation on f32 names its rounding, so that the driver's assembler contracts none, and none is
+/// approximate or flushes.
+fn rounded_once(ptx: &str) {
+    for line in ptx.lines() {
+        let word = line.split_whitespace().next().unwrap_or_default();
+        let arithmetic = ["add.", "sub.", "mul.", "fma.", "mad.", "div.", "sqrt."];
+        if word.ends_with("f32") && arithmetic.iter().any(|a| word.starts_with(a)) {
+            assert!(word.ends_with(".rn.f32") && !word.contains("ftz"), "{line}");
+        }
+    }
 }
 
 /// Prints what each kernel takes and looks at what it spills.

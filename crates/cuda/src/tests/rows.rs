@@ -1,7 +1,6 @@
 //! Element-wise kernels, norms, rotary embeddings and likelihoods.
 
 use super::{bits, down, ids, normals, room, up};
-use crate::emulator::Emulator;
 use crate::kernels::{self, NormParts};
 use openledger_tensor::{
     Random, RopeTable, Turn, geglu, log_likelihoods, rms_norm, soft_cap, swiglu,
@@ -17,7 +16,7 @@ fn every_kind(n: usize) -> Vec<f32> {
 
 #[test]
 fn the_activations_have_the_bits_of_the_processor_for_every_kind_of_number() {
-    let device = Emulator::device();
+    let device = super::device();
     let (rows, width) = (3, 1300);
     let gates = every_kind(rows * width);
     let mut random = Random::new(1, 1);
@@ -40,7 +39,7 @@ fn the_activations_have_the_bits_of_the_processor_for_every_kind_of_number() {
 
 #[test]
 fn soft_caps_have_the_bits_of_the_processor_for_every_kind_of_number() {
-    let device = Emulator::device();
+    let device = super::device();
     for cap in [0.5f32, 30.0, 50.0] {
         let x = every_kind(3000);
         let mut expected = x.clone();
@@ -58,7 +57,7 @@ proptest! {
     fn norms_have_the_bits_of_the_processor(
         rows in 1usize..5, width in 1usize..2600, scale in -20i32..20, seed in any::<u64>()
     ) {
-        let device = Emulator::device();
+        let device = super::device();
         let mut random = Random::new(seed, 0);
         let mut x = normals(rows * width, &mut random);
         x.iter_mut().for_each(|x| *x *= 2.0f32.powi(scale));
@@ -79,7 +78,7 @@ proptest! {
         rows in 1usize..4, heads in 1usize..4, half in 1usize..40, before in 0usize..9, after in 0usize..9,
         seed in any::<u64>()
     ) {
-        let device = Emulator::device();
+        let device = super::device();
         let mut random = Random::new(seed, 0);
         let (width, stride) = (2 * half, before + heads * 2 * half + after);
         let (x, w) = (normals(rows * stride, &mut random), normals(width, &mut random));
@@ -99,7 +98,7 @@ proptest! {
     fn heads_are_turned_with_the_bits_of_the_processor(
         rows in 1usize..6, heads in 1usize..4, half in 1usize..100, after in 0usize..9, seed in any::<u64>()
     ) {
-        let device = Emulator::device();
+        let device = super::device();
         let mut random = Random::new(seed, 0);
         let stride = heads * 2 * half + after;
         let table = RopeTable::new(500, 2 * half, 1e4);
@@ -118,7 +117,7 @@ proptest! {
     fn likelihoods_have_the_bits_of_the_processor(
         rows in 1usize..5, vocab in 1usize..1500, spread in 0.1f32..30.0, seed in any::<u64>()
     ) {
-        let device = Emulator::device();
+        let device = super::device();
         let mut random = Random::new(seed, 0);
         let mut logits = normals(rows * vocab, &mut random);
         logits.iter_mut().for_each(|x| *x *= spread);
@@ -133,7 +132,7 @@ proptest! {
     fn rows_are_looked_up_added_and_picked(
         rows in 1usize..7, width in 1usize..600, seed in any::<u64>()
     ) {
-        let device = Emulator::device();
+        let device = super::device();
         let mut random = Random::new(seed, 0);
         let (table, more) = (normals(9 * width, &mut random), normals(rows * width, &mut random));
         let bias = normals(width, &mut random);

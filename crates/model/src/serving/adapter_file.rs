@@ -1,7 +1,7 @@
 //! The packed adapter file: what serving reads, in the order in which it reads it.
 //!
 //! ```text
-//! magic │ version │ form │ layers │ adapter hash │ base hash │ SHA-256 of all that follows
+//! magic │ version │ form │ layers │ adapter hash │ base hash │ XXH3-64 of all that follows
 //!   then for each layer, for q k v, o, gate up, down: inputs, number of sites,
 //!        and for each site rank, first output, outputs, scale
 //!   padded to 64 bytes │ the matrices of each layer and group, one after the other
@@ -14,16 +14,16 @@
 use crate::weight_files::write_whole;
 use crate::{Error, RANK_MAX};
 use openledger_tensor::{LowRankForm, LowRankShape, LowRankSite, PackedBytes};
-use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::path::Path;
+use twox_hash::XxHash3_64;
 
 const MAGIC: &[u8; 8] = b"OLadaptr";
-const VERSION: u32 = 1;
-/// Where the hash of the base stands, then the digest of what follows it, then the sites.
+const VERSION: u32 = 2;
+/// Where the hash of the base stands, then the checksum of what follows it, then the sites.
 const BASE_AT: usize = 20 + 32;
-const DIGEST_AT: usize = BASE_AT + 32;
-const SITES_AT: usize = DIGEST_AT + 32;
+const CHECKSUM_AT: usize = BASE_AT + 32;
+const SITES_AT: usize = CHECKSUM_AT + 8;
 /// The matrices begin at a multiple of this.
 const ALIGNED: usize = 64;
 
@@ -72,7 +72,7 @@ pub(super) fn write_header(header: &Header, file: &mut [u8], start: usize) {
     }
     to.extend(header.hash);
     to.extend(header.base);
-    to.extend([0; 32]);
+    to.extend([0; 8]);
     for shape in header.groups.iter().flatten() {
         for number in [shape.inputs(), shape.sites().len()] {
             to.extend((number as u32).to_le_bytes());
@@ -85,8 +85,17 @@ pub(super) fn write_header(header: &Header, file: &mut [u8], start: usize) {
         }
     }
     file[..to.len()].copy_from_slice(&to);
-    let digest: [u8; 32] = Sha256::digest(&file[SITES_AT..]).into();
-    file[DIGEST_AT..SITES_AT].copy_from_slice(&digest);
+    put_checksum(file);
+}
+
+/// Tells damage, not forgery: whoever may write the file may write an adapter. Every first request waits for it.
+fn checksum(file: &[u8]) -> [u8; 8] {
+    XxHash3_64::oneshot(&file[SITES_AT..]).to_le_bytes()
+}
+
+fn put_checksum(file: &mut [u8]) {
+    let checksum = checksum(file);
+    file[CHECKSUM_AT..SITES_AT].copy_from_slice(&checksum);
 }
 
 /// Maps a file of at most [`PACKED_BYTES_MAX`].
@@ -121,7 +130,7 @@ pub(super) fn read_header(file: &[u8]) -> Result<Header, Error> {
     };
     let layers = reader.number(LAYERS_MAX)?;
     let (hash, base) = (reader.take()?, reader.take()?);
-    reader.take::<32>()?;
+    reader.take::<8>()?;
     let mut groups = Vec::with_capacity(layers as usize);
     for _ in 0..layers {
         let mut layer = Vec::with_capacity(4);
@@ -154,26 +163,24 @@ pub(super) fn check(file: &[u8], start: usize, len: usize) -> Result<(), Error> 
     if file.len() != len || start > len {
         return Err(refuse(&format!("has {} bytes, its header asks for {len}", file.len())));
     }
-    let digest: [u8; 32] = Sha256::digest(&file[SITES_AT..]).into();
-    if digest != file[DIGEST_AT..SITES_AT] {
-        return Err(refuse("is damaged: its content has another digest; pack the adapter again"));
+    if checksum(file) != file[CHECKSUM_AT..SITES_AT] {
+        return Err(refuse("is damaged: its content has another checksum; pack the adapter again"));
     }
     Ok(())
 }
 
-/// Makes the digest of a file right, whatever it holds, so that fuzzing gets past it.
+/// Makes the checksum of a file right, whatever it holds, so that fuzzing gets past it.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn sign(file: &mut [u8]) {
     if file.len() >= SITES_AT {
-        let digest: [u8; 32] = Sha256::digest(&file[SITES_AT..]).into();
-        file[DIGEST_AT..SITES_AT].copy_from_slice(&digest);
+        put_checksum(file);
     }
 }
 
 /// Writes a file for a base, whole or not at all.
 pub(super) fn save(path: &Path, file: &[u8], base: [u8; 32]) -> Result<(), Error> {
     let mut all = file.to_vec();
-    all[BASE_AT..DIGEST_AT].copy_from_slice(&base);
+    all[BASE_AT..CHECKSUM_AT].copy_from_slice(&base);
     write_whole(path, &all)
 }
 

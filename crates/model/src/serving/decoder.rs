@@ -155,6 +155,7 @@ impl ServingDecoder {
             return Err(Error::Request("the pages were made for another model".into()));
         }
         let rows = BatchRows::new(&self.config, &mut kv.claims, batch)?;
+        kv.reach(batch);
         let pool = || self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
         let mut b = pool().pop().unwrap_or_default();
         let h = self.config.hidden_size;

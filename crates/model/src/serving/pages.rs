@@ -1,5 +1,6 @@
 //! The pages that hold the keys and values of all sequences.
 
+use super::SequenceStep;
 use crate::DecoderConfig;
 use openledger_tensor::{KvForm, PagedKv};
 
@@ -58,7 +59,7 @@ pub struct KvPages {
 }
 
 impl KvPages {
-    /// `pages` pages for models of this shape. The system hands the memory out as pages are touched.
+    /// `pages` pages for models of this shape. Takes memory as pages are asked for, the lowest first.
     pub fn new(config: &DecoderConfig, form: KvForm, pages: usize) -> Self {
         let kv = PagedKv::new(config.heads(), config.num_hidden_layers, form, pages);
         Self { kv, claims: PageClaims::new(pages) }
@@ -77,5 +78,21 @@ impl KvPages {
     /// How keys and values are kept.
     pub fn form(&self) -> KvForm {
         self.kv.form()
+    }
+
+    /// Gives the memory of all pages but the first `pages` back to the system. What they held is lost.
+    pub fn give_back(&mut self, pages: usize) {
+        self.kv.give_back(pages);
+    }
+
+    /// Pages that there is memory for.
+    pub fn pages_taken(&self) -> usize {
+        self.kv.pages_taken()
+    }
+
+    /// Takes memory for every page of a batch, also what is only read: it may be a page that was never written.
+    pub(super) fn reach(&mut self, batch: &[SequenceStep<'_>]) {
+        let highest = batch.iter().flat_map(|step| step.pages).map(|page| page.0 as usize + 1);
+        self.kv.reach(highest.max().unwrap_or(0).min(self.kv.pages()));
     }
 }

@@ -554,26 +554,102 @@ fn an_adapter_answers_alike_from_memory_from_its_folder_and_from_a_packed_file()
 }
 
 #[test]
-fn clients_that_leave_a_real_engine_free_everything() {
-    let engine = tiny_engine(Config { memory_bytes: 2 << 20, ..Config::default() });
+fn an_idle_engine_gives_its_memory_back_and_answers_as_before() {
+    let config =
+        Config { memory_bytes: 2 << 20, idle_after: Duration::from_millis(5), ..Config::default() };
+    let engine = tiny_engine(config);
     let hash = engine.register(tiny_adapter(engine.base(), 1));
-    for i in 0..1_000usize {
+    for _ in 0..3 {
+        let open: Vec<_> = (0..8u32)
+            .map(|i| GenerateRequest {
+                adapters: (i % 2 == 0).then(|| (hash.into(), 1.0)).into_iter().collect(),
+                ..ask(None, &[i; 20], 30)
+            })
+            .map(|request| engine.generate(request).expect("room"))
+            .collect();
+        let all: Vec<_> = open.into_iter().map(|mut events| receive(&mut events)).collect();
+        let adapter = tiny_adapter(engine.base(), 1);
+        for (i, answer) in (0u32..).zip(all) {
+            let expected =
+                exact_answer(engine.base(), (i % 2 == 0).then_some(&adapter), &[i; 20], 30);
+            assert_eq!(answer.map(|all| all.0), Ok(expected));
+        }
+        wait_until("the memory", || {
+            let gauges = engine.metrics().gauges;
+            (gauges.pages_taken, gauges.pages_cached) == (0, 0)
+        });
+        let gauges = engine.metrics().gauges;
+        assert_eq!((gauges.pages_available, gauges.adapters_resident), (gauges.pages, 1));
+    }
+}
+
+#[test]
+fn clients_that_leave_a_real_engine_free_everything() {
+    leave(1_000);
+}
+
+#[test]
+#[ignore = "ten seconds; run by `cargo xtask test --full`"]
+fn ten_thousand_clients_that_leave_a_real_engine_free_everything() {
+    leave(10_000);
+}
+
+/// Clients that leave at once, in the queue, or after any number of tokens.
+fn leave(clients: u64) {
+    let config = Config { memory_bytes: 1 << 20, batch_max: 8, ..Config::default() };
+    let engine = tiny_engine(config);
+    let adapters = [1, 2].map(|seed| engine.register(tiny_adapter(engine.base(), seed)));
+    for hash in adapters {
+        let request = GenerateRequest { adapters: vec![(hash.into(), 1.0)], ..ask(None, &[1], 2) };
+        assert!(receive(&mut engine.generate(request).expect("room")).is_ok());
+    }
+    wait_until("quiet", || engine.metrics().gauges.pages_running == 0);
+    let before = engine.capacity();
+    let mut state = 1u64;
+    let mut random = move |below: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % below
+    };
+    let mut listening = std::collections::VecDeque::new();
+    for _ in 0..clients {
+        let blend = (0..random(3)).map(|i| (adapters[i as usize].into(), 0.5)).collect();
+        let prompt = vec![random(60) as u32; 1 + random(25) as usize];
         let request = GenerateRequest {
-            adapters: if i % 2 == 0 { vec![(hash.into(), 1.0)] } else { vec![] },
-            ..ask(None, &[(i % 60) as u32; 20], 70)
+            adapters: blend,
+            tenant: random(5).to_string().into(),
+            ..ask(None, &prompt, 1 + random(70) as usize)
         };
-        match engine.generate(request) {
-            // Some leave at once, some after a token.
-            Ok(mut events) if i % 5 == 0 => drop(events.blocking_recv()),
-            Ok(_) | Err(Error::Overloaded { .. }) => {}
+        match engine.generate_all(request, 1 + random(3) as usize) {
+            Ok(all) => listening.push_back((all, random(12))),
+            Err(Error::Overloaded { .. }) => std::thread::yield_now(),
             Err(error) => panic!("{error}"),
         }
+        // Some leave at once, the others in their turn, after a number of tokens.
+        if random(4) == 0 {
+            drop(listening.pop_back());
+        }
+        while listening.len() > 12 {
+            let Some((mut all, tokens)) = listening.pop_front() else { break };
+            (0..tokens).for_each(|_| drop(all[0].blocking_recv()));
+        }
     }
+    drop(listening);
     wait_until("quiet", || {
         let gauges = engine.metrics().gauges;
-        gauges.pages_running == 0 && gauges.pages_available == gauges.pages && gauges.waiting == 0
+        (gauges.waiting, gauges.running, gauges.pages_running) == (0, 0, 0)
     });
+    assert_eq!(engine.capacity(), before);
+    let metrics = engine.metrics();
+    assert!(metrics.cancelled > clients / 2, "{} were cancelled", metrics.cancelled);
+    assert_eq!((metrics.failed, metrics.gauges.pages_pinned), (0, 0));
+    // What nobody holds can be let go.
+    for hash in adapters {
+        assert_eq!(engine.unregister(&hash.into()), Ok(()));
+    }
     let mut last = engine.generate(ask(None, &[1, 2, 3], 5)).expect("room");
     let expected = exact_answer(engine.base(), None, &[1, 2, 3], 5);
     assert_eq!(receive(&mut last).map(|all| all.0), Ok(expected));
+    wait_until("no adapter", || engine.capacity().adapter_bytes == 0);
 }

@@ -38,12 +38,11 @@ struct Repository {
     asked: Mutex<Vec<String>>,
 }
 
-/// It runs until it is dropped.
+/// It runs until the tests end.
 #[derive(Debug)]
 pub(crate) struct HubServer {
     pub(crate) endpoint: String,
     repository: Arc<Repository>,
-    _runtime: tokio::runtime::Runtime,
 }
 
 impl HubServer {
@@ -58,15 +57,19 @@ impl HubServer {
             .route("/api/models/org/tiny/revision/{revision}", get(list))
             .route("/org/tiny/resolve/{revision}/{file}", get(file))
             .with_state(Arc::clone(&repository));
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
-        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        runtime.spawn(async { axum::serve(listener, app).await });
-        Self { endpoint, repository, _runtime: runtime }
+        // On a thread of its own, so that a test may be asynchronous or not.
+        std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+                axum::serve(listener, app).await
+            })
+        });
+        Self { endpoint, repository }
     }
 
     pub(crate) fn behave(&self, manners: Manners) {

@@ -58,7 +58,7 @@ const response_format = {
   type: 'json_schema', json_schema: { name: 'weather', strict: true, schema },
 };
 const parsed = await client.chat.completions.parse({
-  model: 'plum', messages, max_tokens: 80, temperature: 1, seed: 2, n: 2, response_format,
+  model: 'plum', messages, max_tokens: 200, temperature: 1, seed: 2, n: 2, response_format,
 });
 for (const { finish_reason, message } of parsed.choices) {
   assert.equal(finish_reason, 'stop');
@@ -66,7 +66,7 @@ for (const { finish_reason, message } of parsed.choices) {
   assert.ok(['clear', 'grey'].includes(message.parsed.sky));
 }
 const document = await client.chat.completions
-  .stream({ model: 'nano', messages, max_tokens: 80, response_format })
+  .stream({ model: 'nano', messages, max_tokens: 200, response_format })
   .finalContent();
 assert.deepEqual(Object.keys(JSON.parse(document)), ['town', 'sky']);
 const object = await client.chat.completions.create({

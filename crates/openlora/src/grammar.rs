@@ -31,7 +31,7 @@ use crate::Error;
 
 /// Most white space between two parts of a document, in characters. A model that has nothing to say would
 /// otherwise write blanks until its limit.
-const WHITE_SPACE_MAX: usize = 20;
+const WHITE_SPACE_MAX: usize = 8;
 
 /// What one schema may cost, in the units of the library: the figures are its own measurements.
 fn limits() -> ParserLimits {

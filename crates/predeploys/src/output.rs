@@ -15,10 +15,11 @@ pub(crate) struct Output([(&'static str, String); 2]);
 impl Output {
     pub(crate) fn new(alloc: &Alloc, inputs: &Inputs) -> Result<Self> {
         let predeploys = format!("{}\n", serde_json::to_string_pretty(alloc)?);
+        // In the order of the names: whether objects are sorted is decided by whoever is built beside.
         let manifest = json!({
             "packages": inputs.versions()?,
-            "sha256": inputs.digests(),
             "predeploys.json": hex::encode(Sha256::digest(&predeploys)),
+            "sha256": inputs.digests(),
         });
         let manifest = format!("{}\n", serde_json::to_string_pretty(&manifest)?);
         Ok(Self([("predeploys.json", predeploys), ("manifest.json", manifest)]))

@@ -220,11 +220,11 @@ mod tests {
         assert_eq!(param(r#""presence_penalty":-3"#).as_deref(), Some("presence_penalty"));
         assert_eq!(param(r#""max_tokens":0"#).as_deref(), Some("max_tokens"));
         assert_eq!(param(r#""stop":["a","b","c","d","e"]"#).as_deref(), Some("stop"));
-        for format in [
-            r#"{"type":"yaml"}"#,
-            r#"{"type":"json_schema"}"#,
-            r#"{"type":"json_schema","json_schema":{"name":"a"}}"#,
-        ] {
+        let kind = param(r#""response_format":{"type":"yaml"}"#);
+        assert_eq!(kind.as_deref(), Some("response_format.type"));
+        for format in
+            [r#"{"type":"json_schema"}"#, r#"{"type":"json_schema","json_schema":{"name":"a"}}"#]
+        {
             let param = param(&format!(r#""response_format":{format}"#));
             assert_eq!(param.as_deref(), Some("response_format"), "{format}");
         }

@@ -13,7 +13,7 @@ use openledger_model::Weights;
 use openledger_model::serving::{KvForm, LowRankForm, ServingAdapter, ServingDecoder, WeightForm};
 use openledger_openlora::{AdapterRef, Config, Engine, Event, GenerateRequest, Handle, Sampling};
 
-use crate::job;
+use crate::job::{self, Shape};
 
 /// Adapters of each kind.
 const ADAPTERS: usize = 64;
@@ -23,12 +23,12 @@ const PROMPT: usize = 16;
 /// Measures and prints a Markdown table.
 pub(crate) fn measure(form: LowRankForm) -> Result<String> {
     let folder = tempfile::tempdir()?;
-    job::prepare(folder.path())?;
+    job::prepare(folder.path(), Shape::Llama32M)?;
     let (config, weights) = Weights::load(&job::base_folder(folder.path()))?;
     let exact = Arc::new(openledger_model::Decoder::new(config.clone(), weights.clone(), false));
     let base = exact.hash();
     for number in 0..=ADAPTERS {
-        let adapter = ServingAdapter::pack(&job::adapter(number)?, form);
+        let adapter = ServingAdapter::pack(&job::adapter(&config, number)?, form);
         adapter.save(&folder.path().join(file(number)), base)?;
     }
     let serving = ServingDecoder::new(config, weights, WeightForm::Int8, KvForm::Bf16);

@@ -14,7 +14,7 @@ use openledger_model::serving::{
 use openledger_model::{Adapter, Decoder, DecoderConfig, LoraLayout, ScoreRequest, Site, Weights};
 use openledger_tensor::Random;
 
-use crate::job;
+use crate::job::Shape;
 
 /// Rank of the adapters.
 const RANK: usize = 8;
@@ -68,7 +68,7 @@ pub(crate) fn run(options: &GpuOptions) -> Result<String> {
     writeln!(report, "{}", scoring(&device)?)?;
     report.push_str("| model | form | batch | distinct adapters | prompts, tokens/s | answers, tokens/s | of base alone |\n");
     report.push_str("|---|---|---|---|---|---|---|\n");
-    let mut models = vec![("32 M", job::config())];
+    let mut models = vec![("32 M", Shape::Llama32M.config())];
     if options.large {
         let large = DecoderConfig::llama(2048, 16, (32, 8), 8192, 128_256, 1024);
         models.push(("1.2 B", large));
@@ -122,7 +122,7 @@ fn families() -> Result<Vec<(&'static str, DecoderConfig)>> {
             }),
         ),
     ];
-    let mut all = vec![("Llama, 32 M", job::config())];
+    let mut all = vec![("Llama, 32 M", Shape::Llama32M.config())];
     for (name, family) in families {
         let mut json = shape.clone();
         for (key, value) in family.as_object().wrap_err("an object")? {
@@ -320,7 +320,7 @@ fn likeliest(logits: &[f32]) -> u32 {
 
 /// One answer under many adapters: the same units, and both times.
 fn scoring(device: &Device) -> Result<String> {
-    let config = job::config();
+    let config = Shape::Llama32M.config();
     let weights = Weights::random(&config, 5);
     let adapters = adapters(&config, 24)?;
     let mut random = Random::new(5, 5);

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use eyre::{Result, WrapErr};
 use openledger_model::{Adapter, DecoderConfig, LoraLayout, Site, Weights};
 use openledger_tensor::Random;
@@ -14,6 +14,8 @@ use crate::Form;
 pub(crate) const FOLDERS: usize = 32;
 /// Tokens of a prompt.
 pub(crate) const PROMPT: usize = 64;
+/// Tokens that prompts are made of; every shape knows as many.
+const VOCABULARY: usize = 8192;
 const RANK: usize = 8;
 const ALPHA: f32 = 16.0;
 
@@ -80,18 +82,39 @@ impl Plan {
     }
 }
 
-/// The 32.0 million parameter Llama: d = 512, 8 layers, 8 query and 4 key-value heads, feed-forward 1,408,
-/// vocabulary 8,192.
-pub(crate) fn config() -> DecoderConfig {
-    DecoderConfig {
-        tie_word_embeddings: false,
-        ..DecoderConfig::llama(512, 8, (8, 4), 1408, 8192, 512)
+/// The shape of the base. Its weights are random: how fast they are multiplied does not depend on them.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Shape {
+    /// 32.0 million parameters: d = 512, 8 layers, 8 query and 4 key-value heads, feed-forward 1,408,
+    /// vocabulary 8,192, an output matrix of its own.
+    #[value(name = "llama-32m")]
+    Llama32M,
+    /// That of SmolLM2-135M: d = 576, 30 layers, 9 and 3 heads, feed-forward 1,536, vocabulary 49,152.
+    #[value(name = "smollm2-135m")]
+    SmolLm135M,
+    /// That of SmolLM2-360M: d = 960, 32 layers, 15 and 5 heads, feed-forward 2,560, vocabulary 49,152.
+    #[value(name = "smollm2-360m")]
+    SmolLm360M,
+}
+
+impl Shape {
+    /// The shape, with a context of 512.
+    pub(crate) fn config(self) -> DecoderConfig {
+        let tied = |config| DecoderConfig { tie_word_embeddings: true, ..config };
+        match self {
+            Self::Llama32M => DecoderConfig {
+                tie_word_embeddings: false,
+                ..DecoderConfig::llama(512, 8, (8, 4), 1408, VOCABULARY, 512)
+            },
+            Self::SmolLm135M => tied(DecoderConfig::llama(576, 30, (9, 3), 1536, 49_152, 512)),
+            Self::SmolLm360M => tied(DecoderConfig::llama(960, 32, (15, 5), 2560, 49_152, 512)),
+        }
     }
 }
 
 /// Adapter `number`, of rank 8 on all linear layers, with a B that is not zero.
-pub(crate) fn adapter(number: usize) -> Result<Adapter> {
-    let layout = LoraLayout::new(&config(), RANK, ALPHA, &Site::ALL);
+pub(crate) fn adapter(config: &DecoderConfig, number: usize) -> Result<Adapter> {
+    let layout = LoraLayout::new(config, RANK, ALPHA, &Site::ALL);
     let mut random = Random::new(9, number as u64);
     let values: Vec<f32> = (0..layout.len()).map(|_| random.normal() * 0.02).collect();
     Ok(Adapter::new(layout, &values)?)
@@ -99,7 +122,7 @@ pub(crate) fn adapter(number: usize) -> Result<Adapter> {
 
 pub(crate) fn prompt(number: usize) -> Vec<u32> {
     let mut random = Random::new(7, number as u64);
-    (0..PROMPT).map(|_| random.below(config().vocab_size) as u32).collect()
+    (0..PROMPT).map(|_| random.below(VOCABULARY) as u32).collect()
 }
 
 pub(crate) fn base_folder(folder: &Path) -> PathBuf {
@@ -111,11 +134,11 @@ pub(crate) fn adapter_folder(folder: &Path, number: usize) -> PathBuf {
 }
 
 /// Writes the base, the adapters' folders and the prompts.
-pub(crate) fn prepare(folder: &Path) -> Result<()> {
-    let config = config();
+pub(crate) fn prepare(folder: &Path, shape: Shape) -> Result<()> {
+    let config = shape.config();
     Weights::random(&config, 1).save(&config, &base_folder(folder))?;
     for number in 0..FOLDERS {
-        adapter(number)?.save(&adapter_folder(folder, number), "base")?;
+        adapter(&config, number)?.save(&adapter_folder(folder, number), "base")?;
     }
     let prompts: Vec<Vec<u32>> = (0..64).map(prompt).collect();
     std::fs::write(folder.join("prompts.json"), serde_json::to_vec(&prompts)?).wrap_err("prompts")

@@ -11,6 +11,7 @@
 mod cold;
 mod gpu;
 mod job;
+mod merged;
 mod ours;
 mod parity;
 mod peer;
@@ -22,6 +23,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use eyre::Result;
+use job::Shape;
 use openledger_model::serving::{KvForm, LowRankForm, WeightForm};
 
 #[derive(Parser)]
@@ -42,6 +44,9 @@ enum Action {
         /// Fewer forms, batches and adapters.
         #[arg(long)]
         quick: bool,
+        /// Shape of the base.
+        #[arg(long, value_enum, default_value_t = Shape::Llama32M)]
+        base: Shape,
         #[command(flatten)]
         choice: job::Choice,
         /// Threads of every engine.
@@ -55,6 +60,9 @@ enum Action {
     Parity {
         #[command(flatten)]
         pythons: peer::Pythons,
+        /// Shape of the base.
+        #[arg(long, value_enum, default_value_t = Shape::Llama32M)]
+        base: Shape,
     },
     /// What eight bits cost: logits, first choices and perplexity on the handbook, with a trained adapter.
     Quality {
@@ -68,13 +76,29 @@ enum Action {
         #[arg(long)]
         loaded: bool,
     },
+    /// What a copy of the base with an adapter merged in saves, by the share of the batch that is for it.
+    Merged {
+        #[arg(long, value_enum, default_value_t = Form::Int8)]
+        form: Form,
+        /// Shape of the base.
+        #[arg(long, value_enum, default_value_t = Shape::Llama32M)]
+        base: Shape,
+        /// Go on although the machine has other work.
+        #[arg(long)]
+        loaded: bool,
+    },
     /// A CUDA device against the processor: bits, nearness, speed. Says so and ends well where there is none.
     Gpu {
         #[command(flatten)]
         options: gpu::GpuOptions,
     },
     /// Writes the base, the adapters and the prompts, to run a peer by hand.
-    Prepare { folder: PathBuf },
+    Prepare {
+        folder: PathBuf,
+        /// Shape of the base.
+        #[arg(long, value_enum, default_value_t = Shape::Llama32M)]
+        base: Shape,
+    },
     /// One measurement of ours, for `compare`.
     #[command(hide = true)]
     Measure { plan: String, threads: usize, folder: PathBuf },
@@ -128,9 +152,9 @@ fn main() -> Result<()> {
             let measured = ours::measure(&serde_json::from_str(&plan)?, threads, &folder)?;
             println!("{}", serde_json::to_string(&measured)?);
         }
-        Action::Parity { pythons } => {
+        Action::Parity { pythons, base } => {
             let folder = tempfile::tempdir()?;
-            job::prepare(folder.path())?;
+            job::prepare(folder.path(), base)?;
             println!("{}", parity::check(folder.path(), &pythons)?);
         }
         Action::Cold { loaded } => {
@@ -139,13 +163,17 @@ fn main() -> Result<()> {
                 println!("Adapters in {form:?}\n\n{}", cold::measure(form)?);
             }
         }
+        Action::Merged { form, base, loaded } => {
+            quiet::check(loaded)?;
+            println!("{}", merged::measure(form, base)?);
+        }
         Action::Gpu { options } => println!("{}", gpu::run(&options)?),
-        Action::Prepare { folder } => job::prepare(&folder)?,
+        Action::Prepare { folder, base } => job::prepare(&folder, base)?,
         Action::Quality { steps } => println!("{}", quality::measure(steps)?),
-        Action::Compare { pythons, rounds, quick, choice, threads, loaded } => {
+        Action::Compare { pythons, rounds, quick, base, choice, threads, loaded } => {
             quiet::check(loaded)?;
             let folder = tempfile::tempdir()?;
-            job::prepare(folder.path())?;
+            job::prepare(folder.path(), base)?;
             println!("{}", parity::check(folder.path(), &pythons)?);
             let plan = job::Plan::new(quick).choose(choice);
             let mut table = report::Table::default();

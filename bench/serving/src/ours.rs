@@ -52,11 +52,11 @@ pub(crate) fn measure(plan: &Plan, threads: usize, folder: &Path) -> Result<Meas
     let form = *plan.forms.first().wrap_err("a plan without a form")?;
     let (kv, adapters) = form.companions();
     let (config, weights) = Weights::load(&job::base_folder(folder))?;
-    let decoder = ServingDecoder::new(config, weights, form.weights(), kv);
+    let decoder = ServingDecoder::new(config.clone(), weights, form.weights(), kv);
     let most = plan.distinct.iter().copied().max().unwrap_or(0);
     let mut pool = Vec::with_capacity(most);
     for number in 0..most {
-        pool.push(Arc::new(ServingAdapter::pack(&job::adapter(number)?, adapters)));
+        pool.push(Arc::new(ServingAdapter::pack(&job::adapter(&config, number)?, adapters)));
     }
     let mut measured = Measured::new();
     with_threads(threads, || -> Result<()> {

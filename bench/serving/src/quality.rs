@@ -52,18 +52,26 @@ pub(crate) fn measure(steps: usize) -> Result<String> {
         examples.len()
     );
     let mut exact: Option<Logits> = None;
-    for (form, kv, packed) in [
-        (WeightForm::F32, KvForm::F32, LowRankForm::Bf16),
-        (WeightForm::F32, KvForm::F32, LowRankForm::Int8),
-        (WeightForm::F32, KvForm::Bf16, LowRankForm::Bf16),
-        (WeightForm::F32, KvForm::Int8, LowRankForm::Bf16),
-        (WeightForm::Bf16, KvForm::Bf16, LowRankForm::Bf16),
-        (WeightForm::Int8, KvForm::Bf16, LowRankForm::Bf16),
-        (WeightForm::Int8, KvForm::Bf16, LowRankForm::Int8),
-        (WeightForm::FourBit, KvForm::Bf16, LowRankForm::Int8),
+    for (form, kv, packed, merged) in [
+        (WeightForm::F32, KvForm::F32, LowRankForm::Bf16, false),
+        (WeightForm::F32, KvForm::F32, LowRankForm::Bf16, true),
+        (WeightForm::F32, KvForm::F32, LowRankForm::Int8, false),
+        (WeightForm::F32, KvForm::Bf16, LowRankForm::Bf16, false),
+        (WeightForm::F32, KvForm::Int8, LowRankForm::Bf16, false),
+        (WeightForm::Bf16, KvForm::Bf16, LowRankForm::Bf16, false),
+        (WeightForm::Bf16, KvForm::Bf16, LowRankForm::Bf16, true),
+        (WeightForm::Int8, KvForm::Bf16, LowRankForm::Bf16, false),
+        (WeightForm::Int8, KvForm::Bf16, LowRankForm::Int8, false),
+        (WeightForm::Int8, KvForm::Bf16, LowRankForm::Int8, true),
+        (WeightForm::FourBit, KvForm::Bf16, LowRankForm::Int8, false),
+        (WeightForm::FourBit, KvForm::Bf16, LowRankForm::Int8, true),
     ] {
-        let decoder = ServingDecoder::new(config.clone(), weights.clone(), form, kv);
-        let adapter = [(Arc::new(ServingAdapter::pack(&trained.adapter, packed)), 1.0)];
+        let mut decoder = ServingDecoder::new(config.clone(), weights.clone(), form, kv);
+        let mut adapter = vec![(Arc::new(ServingAdapter::pack(&trained.adapter, packed)), 1.0)];
+        if merged {
+            decoder = decoder.merged(&base, &adapter)?;
+            adapter.clear();
+        }
         let (mut logits, mut nats, mut answers) = (Logits::new(), 0.0, 0usize);
         for example in &examples {
             for (row, target) in answer(&decoder, example, &adapter)? {
@@ -86,7 +94,8 @@ pub(crate) fn measure(steps: usize) -> Result<String> {
         }
         let _ = writeln!(
             text,
-            "| {form:?} | {kv:?} | {packed:?} | {:.5} | {:.4} | {:.4} |",
+            "| {form:?} | {kv:?} | {packed:?}{} | {:.5} | {:.4} | {:.4} |",
+            if merged { ", merged" } else { "" },
             (error / spread).sqrt(),
             same as f64 / answers as f64,
             (nats / answers as f64).exp()

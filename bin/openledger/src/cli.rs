@@ -83,6 +83,11 @@ pub struct ServeArgs {
     /// Memory for keys, values and adapters together, in MiB.
     #[arg(long, value_name = "MIB", default_value_t = 1024)]
     pub memory_mib: usize,
+    /// Memory, beside that, for a copy of the matrices with one adapter merged in while nearly all answers are
+    /// for that adapter, in MiB; 0 makes none. Such answers are rounded otherwise, so that the same request may
+    /// get other words before and after.
+    #[arg(long, value_name = "MIB", default_value_t = 0)]
+    pub merged_mib: usize,
     /// Answers generated at the same time.
     #[arg(long, default_value_t = 64)]
     pub batch: usize,

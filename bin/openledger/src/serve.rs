@@ -73,6 +73,7 @@ fn server(
     let grammars = Grammars::new(&tokenizer, end).or_fail(Exit::Failure, cannot("tokenizer"))?;
     let settings = Config {
         memory_bytes: args.memory_mib << 20,
+        merged_bytes: args.merged_mib << 20,
         adapter_form: match args.adapter_form {
             AdapterForm::Bf16 => LowRankForm::Bf16,
             AdapterForm::Int8 => LowRankForm::Int8,

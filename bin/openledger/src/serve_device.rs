@@ -83,6 +83,9 @@ fn device_config(args: &ServeArgs) -> Result<DeviceConfig, String> {
     if args.adapter_form == AdapterForm::Int8 {
         return Err("a device keeps adapters in bf16: set --adapter-form".into());
     }
+    if args.merged_mib > 0 {
+        return Err("a device keeps no merged copies: leave --merged-mib out".into());
+    }
     let bytes = args.memory_mib << 20;
     Ok(DeviceConfig { form, kv_form, kv_bytes: bytes, adapter_bytes: bytes })
 }

@@ -1,11 +1,13 @@
 //! The decoder on the device behind the engine's trait.
 
 use crate::{DeviceDecoder, page_bytes};
-use openledger_model::serving::{SequenceStep, ServingAdapter};
+use openledger_model::serving::{SequenceStep, ServingAdapter, ServingDecoder};
 use openledger_openlora::{Model, Step};
 
 impl Model for DeviceDecoder {
     type Adapter = ServingAdapter;
+    // Nothing is merged here.
+    type Merged = ServingDecoder;
 
     fn vocabulary(&self) -> usize {
         self.config().vocab_size
@@ -25,18 +27,12 @@ impl Model for DeviceDecoder {
 
     fn step(
         &mut self,
-        batch: &[Step<'_, ServingAdapter>],
+        batch: &[Step<'_, ServingAdapter, ServingDecoder>],
     ) -> Result<Vec<Option<Vec<f32>>>, String> {
-        let batch: Vec<SequenceStep<'_>> = batch
-            .iter()
-            .map(|step| SequenceStep {
-                tokens: step.tokens,
-                before: step.before,
-                pages: step.pages,
-                adapters: step.adapters,
-                logits_wanted: step.logits_wanted,
-            })
-            .collect();
+        if batch.iter().any(|step| step.merged.is_some()) {
+            return Err("a device reads no merged copies".into());
+        }
+        let batch: Vec<SequenceStep<'_>> = batch.iter().map(Step::as_sequence_step).collect();
         DeviceDecoder::step(self, &batch).map_err(|error| error.to_string())
     }
 }

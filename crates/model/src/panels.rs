@@ -77,6 +77,19 @@ impl Linear {
         Some(Self { form, inputs: self.inputs, outputs: self.outputs })
     }
 
+    /// W [out, in] as it is multiplied; `None` in bf16.
+    pub(crate) fn weight(&self) -> Option<Vec<f32>> {
+        match &self.form {
+            Form::Exact { forward, .. } => Some(forward.to_columns()),
+            Form::Bf16 { .. } => None,
+            Form::FourBit(matrix) => {
+                let mut wide = Vec::new();
+                matrix.dequantise(&mut wide);
+                Some(wide)
+            }
+        }
+    }
+
     /// y [rows, out] = x [rows, in] · Wᵀ.
     pub(crate) fn forward(&self, rows: usize, x: &[f32], y: &mut [f32]) {
         let (inputs, outputs) = (self.inputs, self.outputs);
@@ -131,7 +144,8 @@ pub(crate) struct LayerPanels {
 }
 
 impl LayerPanels {
-    fn all(&self) -> [&Linear; 4] {
+    /// Queries, keys and values; output; gate and up; down: in the order of `Group`.
+    pub(crate) fn all(&self) -> [&Linear; 4] {
         [&self.qkv, &self.output, &self.gate_up, &self.down]
     }
 }

@@ -20,6 +20,7 @@ mod batch;
 mod decoder;
 mod input;
 mod linear;
+mod merged;
 mod pages;
 
 pub use adapter::ServingAdapter;

@@ -29,6 +29,10 @@ use crate::{
 pub struct Config {
     /// Memory for keys, values and adapters together.
     pub memory_bytes: usize,
+    /// Memory, beside that, for a copy of the base with a blend merged in while nearly all work is for that
+    /// blend; 0 makes none. Answers of such a copy are rounded otherwise: the same request may then be answered
+    /// in other words, depending on what was asked before it.
+    pub merged_bytes: usize,
     /// How adapters are kept in memory that do not come packed: bf16 loses nothing, int8 takes half.
     pub adapter_form: LowRankForm,
     /// Answers that wait for a place in the batch; one more is refused.
@@ -51,6 +55,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             memory_bytes: 512 << 20,
+            merged_bytes: 0,
             adapter_form: LowRankForm::Bf16,
             queue_max: 256,
             batch_max: 32,
@@ -75,8 +80,10 @@ impl Engine {
         serving: ServingDecoder,
         config: Config,
     ) -> Result<Handle, Error> {
-        let model = ServingModel::new(serving, config.memory_bytes);
-        let loader = ServingLoader::new(Arc::clone(&base), config.adapter_form);
+        let serving = Arc::new(serving);
+        let model = ServingModel::new(Arc::clone(&serving), config.memory_bytes);
+        let loader =
+            ServingLoader::new(Arc::clone(&base), config.adapter_form).merging_into(serving);
         Self::start_with(base, model, loader, config)
     }
 
@@ -85,12 +92,16 @@ impl Engine {
     /// of the cores; others read adapters.
     ///
     /// Errors: [`Error::Memory`] if the longest sequence does not fit; [`Error::Invalid`].
-    pub fn start_with<M: Model, L: AdapterLoader<Adapter = M::Adapter>>(
+    pub fn start_with<M, L>(
         base: Arc<Decoder>,
         model: M,
         loader: L,
         config: Config,
-    ) -> Result<Handle, Error> {
+    ) -> Result<Handle, Error>
+    where
+        M: Model,
+        L: AdapterLoader<Adapter = M::Adapter, Merged = M::Merged>,
+    {
         let (needed, there) = (pages_of(model.context()), model.pages());
         if there < needed {
             return Err(Error::Memory { needed, there });
@@ -127,10 +138,10 @@ impl Engine {
         let serving = ServingLoop::new(
             model,
             scheduler,
-            loaders,
+            (loader, loaders),
             arrivals,
+            config.merged_bytes,
             config.idle_after,
-            move |bytes| loader.bytes_expected(bytes),
             Arc::clone(&shared),
         );
         spawn("openlora-generate", move || match config.threads {

@@ -41,6 +41,27 @@ impl Drop for FakeAdapter {
     }
 }
 
+/// Stands for a copy of the base with a blend merged in. Says how many there are.
+#[derive(Debug)]
+pub(crate) struct FakeMerged {
+    blend: Vec<(u64, f32)>,
+    live: Arc<AtomicI64>,
+}
+
+impl FakeMerged {
+    pub(crate) fn new(blend: &[(Arc<FakeAdapter>, f32)], live: &Arc<AtomicI64>) -> Self {
+        live.fetch_add(1, Ordering::Relaxed);
+        let blend = blend.iter().map(|(adapter, weight)| (adapter.0, *weight)).collect();
+        Self { blend, live: Arc::clone(live) }
+    }
+}
+
+impl Drop for FakeMerged {
+    fn drop(&mut self) {
+        self.live.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct FakeModel {
@@ -50,7 +71,10 @@ pub(crate) struct FakeModel {
 
 /// The most likely token after `tokens` under a blend.
 pub(crate) fn next_token(blend: &[(u64, f32)], tokens: &[u32]) -> u32 {
-    let logits = logits(blend_hash(blend.iter().copied()), tokens);
+    likeliest(&logits(blend_hash(blend.iter().copied()), tokens))
+}
+
+fn likeliest(logits: &[f32]) -> u32 {
     let best = logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).expect("not empty");
     best.0 as u32
 }
@@ -62,6 +86,19 @@ pub(crate) fn answer(blend: &[(u64, f32)], prompt: &[u32], tokens: usize) -> Vec
         all.push(next_token(blend, &all));
     }
     all.split_off(prompt.len())
+}
+
+/// The whole greedy answer of a copy with a blend merged in: another one, so that the two are told apart.
+pub(crate) fn merged_answer(blend: &[(u64, f32)], prompt: &[u32], tokens: usize) -> Vec<u32> {
+    let mut all = prompt.to_vec();
+    for _ in 0..tokens {
+        all.push(likeliest(&logits(merged_hash(blend), &all)));
+    }
+    all.split_off(prompt.len())
+}
+
+fn merged_hash(blend: &[(u64, f32)]) -> u64 {
+    !blend_hash(blend.iter().copied())
 }
 
 fn blend_hash(blend: impl Iterator<Item = (u64, f32)>) -> u64 {
@@ -81,6 +118,7 @@ fn logits(blend: u64, tokens: &[u32]) -> Vec<f32> {
 
 impl Model for FakeModel {
     type Adapter = FakeAdapter;
+    type Merged = FakeMerged;
 
     fn vocabulary(&self) -> usize {
         VOCABULARY
@@ -98,12 +136,19 @@ impl Model for FakeModel {
         1024
     }
 
-    fn step(&mut self, batch: &[Step<'_, FakeAdapter>]) -> Result<Vec<Option<Vec<f32>>>, String> {
+    fn step(
+        &mut self,
+        batch: &[Step<'_, FakeAdapter, FakeMerged>],
+    ) -> Result<Vec<Option<Vec<f32>>>, String> {
         if batch.iter().any(|step| step.adapters.iter().any(|(adapter, _)| adapter.0 == REFUSED)) {
             return Err("an adapter of another shape".to_owned());
         }
-        let blend = |step: &Step<'_, FakeAdapter>| {
-            blend_hash(step.adapters.iter().map(|(adapter, weight)| (adapter.0, *weight)))
+        let blend = |step: &Step<'_, FakeAdapter, FakeMerged>| match step.merged {
+            Some(merged) => {
+                assert!(step.adapters.is_empty(), "its adapters are merged in");
+                merged_hash(&merged.blend)
+            }
+            None => blend_hash(step.adapters.iter().map(|(adapter, weight)| (adapter.0, *weight))),
         };
         // All are written before any is read, as a real step does layer by layer.
         for step in batch {
@@ -112,7 +157,7 @@ impl Model for FakeModel {
                 self.written.insert((page, position % PAGE_TOKENS), (blend(step), *token));
             }
         }
-        let read = |step: &Step<'_, FakeAdapter>| {
+        let read = |step: &Step<'_, FakeAdapter, FakeMerged>| {
             let blend = blend(step);
             let mut tokens = Vec::new();
             for position in 0..step.before + step.tokens.len() {

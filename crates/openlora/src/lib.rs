@@ -11,9 +11,11 @@
 //! ```
 //!
 //! What decides is pure and has no thread: `scheduler`, `tenants`, `memory` with `pages`, `prefix_cache`
-//! and `residency`, `adapter_catalog`, `sampling`. `engine`, `serving_loop` and `loader_pool` drive it.
+//! and `residency`, `adapter_catalog`, `sampling`. `engine`, `serving_loop`, `loader_pool` and `merging` drive
+//! it.
 //!
-//! **Invariant:** what else is in the batch changes no answer and no likelihood by a single bit.
+//! **Invariant:** what else is in the batch changes no answer and no likelihood by a single bit; nor does what
+//! was asked before, as long as nothing may be merged ([`Config::merged_bytes`]).
 //! **Invariant:** a request is refused at once when the queue is full; nothing waits unseen.
 //! **Invariant:** a client that goes away frees its place and its pages within one step.
 //! **Invariant:** an answer that was begun is finished, even if memory runs short: it then waits and is read
@@ -30,6 +32,7 @@ mod grammar;
 mod handle;
 mod loader_pool;
 mod memory;
+mod merging;
 mod metrics;
 mod model;
 mod pages;

@@ -25,11 +25,20 @@ pub trait AdapterLoader: Send + Sync + 'static {
     /// An adapter as the model reads it.
     type Adapter: Send + Sync + 'static;
 
+    /// A copy of the base with a blend merged in, as the model reads it.
+    type Merged: Send + Sync + 'static;
+
     /// Memory that an adapter with a file of this size will take, about.
     fn bytes_expected(&self, file_bytes: u64) -> usize;
 
     /// Reads an adapter. Errors: what is wrong with it, for whoever asked for it.
     fn load(&self, source: &AdapterSource) -> Result<LoadedAdapter<Self::Adapter>, String>;
+
+    /// Memory that a copy of the base with this blend merged in will take.
+    fn merged_bytes(&self, blend: &[(Arc<Self::Adapter>, f32)]) -> usize;
+
+    /// Merges a blend into a copy of the base. Errors: why that cannot be done.
+    fn merge(&self, blend: &[(Arc<Self::Adapter>, f32)]) -> Result<Self::Merged, String>;
 }
 
 /// How a load ended.

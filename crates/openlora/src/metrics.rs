@@ -112,6 +112,8 @@ pub struct Metrics {
     pub adapter_load_failures: u64,
     /// Adapters that gave way.
     pub adapter_evictions: u64,
+    /// Copies of the base that a blend was merged into.
+    pub merged_copies: u64,
     /// From the start of a load to its end, in seconds.
     pub adapter_load: Histogram,
     /// Now.
@@ -151,6 +153,8 @@ pub struct Gauges {
     pub adapters_resident: usize,
     /// Adapters on their way.
     pub adapters_loading: usize,
+    /// Memory of the copies of the base that a blend was merged into.
+    pub merged_bytes: usize,
 }
 
 impl Default for Metrics {
@@ -172,6 +176,7 @@ impl Default for Metrics {
             adapter_loads: 0,
             adapter_load_failures: 0,
             adapter_evictions: 0,
+            merged_copies: 0,
             adapter_load: Histogram::new(&SECONDS),
             gauges: Gauges::default(),
             tenants: Usage::default(),
@@ -239,6 +244,7 @@ impl Metrics {
             ("adapter_loads", self.adapter_loads),
             ("adapter_load_failures", self.adapter_load_failures),
             ("adapter_evictions", self.adapter_evictions),
+            ("merged_copies", self.merged_copies),
         ] {
             writeln!(out, "# TYPE openlora_{name}_total counter\nopenlora_{name}_total {value}")?;
         }
@@ -256,6 +262,7 @@ impl Metrics {
             ("adapters_registered", gauges.adapters_registered),
             ("adapters_resident", gauges.adapters_resident),
             ("adapters_loading", gauges.adapters_loading),
+            ("merged_bytes", gauges.merged_bytes),
         ] {
             writeln!(out, "# TYPE openlora_{name} gauge\nopenlora_{name} {value}")?;
         }

@@ -4,7 +4,7 @@ use crate::pages::PageId;
 
 /// New tokens of one sequence: a piece of its prompt, or the token just generated.
 #[derive(Debug)]
-pub struct Step<'a, A> {
+pub struct Step<'a, A, W> {
     /// At least one token.
     pub tokens: &'a [u32],
     /// Tokens of this sequence that are in its pages already.
@@ -13,6 +13,8 @@ pub struct Step<'a, A> {
     pub pages: &'a [PageId],
     /// The blend it is answered with; empty is the base alone.
     pub adapters: &'a [(Arc<A>, f32)],
+    /// The copy of the base that it is read with, its blend merged in; `adapters` is empty then.
+    pub merged: Option<&'a Arc<W>>,
     /// Whether the logits after the last token are wanted.
     pub logits_wanted: bool,
 }
@@ -25,6 +27,9 @@ pub struct Step<'a, A> {
 pub trait Model: Send + 'static {
     /// An adapter as this model reads it.
     type Adapter: Send + Sync + 'static;
+
+    /// A copy of the base with a blend merged in, as this model reads it.
+    type Merged: Send + Sync + 'static;
 
     /// Tokens it knows.
     fn vocabulary(&self) -> usize;
@@ -49,7 +54,10 @@ pub trait Model: Send + 'static {
 
     /// Reads the tokens of all sequences. One result for each: the logits `[vocabulary]`, if wanted.
     ///
-    /// Errors: why it was refused; then nothing was written. The engine repeats it sequence by sequence, and
-    /// those that are refused alone fail.
-    fn step(&mut self, batch: &[Step<'_, Self::Adapter>]) -> Result<Vec<Option<Vec<f32>>>, String>;
+    /// Errors: why it was refused; then nothing was written but what the same sequences will write again. The
+    /// engine repeats it sequence by sequence, and those that are refused alone fail.
+    fn step(
+        &mut self,
+        batch: &[Step<'_, Self::Adapter, Self::Merged>],
+    ) -> Result<Vec<Option<Vec<f32>>>, String>;
 }

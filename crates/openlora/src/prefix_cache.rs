@@ -34,6 +34,8 @@ pub(crate) struct Readers {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Scope {
     pub(crate) blend: Blend,
+    /// Whether the blend was merged into the weights: then the keys and values are others.
+    pub(crate) merged: bool,
     pub(crate) readers: Readers,
 }
 

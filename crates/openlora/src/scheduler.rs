@@ -225,8 +225,11 @@ impl Scheduler {
         self.plan_prompts(&mut plan, &mut left);
         self.admit(&mut plan, &mut left);
         plan.rows.sort_by(|a, b| {
-            let blend = |row: &Row| self.sequences[&row.sequence].blend();
-            blend(a).cmp(blend(b)).then(a.sequence.cmp(&b.sequence))
+            let weights = |row: &Row| {
+                let scope = &self.sequences[&row.sequence].scope;
+                (scope.merged, &scope.blend)
+            };
+            weights(a).cmp(&weights(b)).then(a.sequence.cmp(&b.sequence))
         });
         plan
     }

@@ -16,6 +16,8 @@ pub(crate) struct Job {
     pub(crate) tenant: Arc<str>,
     /// Adapters and weights.
     pub(crate) blend: Blend,
+    /// Whether it is read with the blend merged into the weights.
+    pub(crate) merged: bool,
     /// Who may find its pages again.
     pub(crate) readers: Readers,
     /// At least one token.
@@ -52,7 +54,7 @@ impl Sequence {
     pub(crate) fn new(job: Job) -> Self {
         Self {
             tenant: job.tenant,
-            scope: Arc::new(Scope { blend: job.blend, readers: job.readers }),
+            scope: Arc::new(Scope { blend: job.blend, merged: job.merged, readers: job.readers }),
             prompt: job.prompt.len(),
             // The last token of the answer is never read.
             longest: job.prompt.len() + job.tokens_max - 1,

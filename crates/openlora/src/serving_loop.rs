@@ -13,7 +13,8 @@ use crate::{
     AdapterId, Error, Event, FinishReason, Grammar, Sampler, Sampling, Token, TokenLogprobs,
     grammar::Matcher,
     handle::{Checked, Command, Shared},
-    loader_pool::{Arrival, LoaderPool},
+    loader_pool::{AdapterLoader, Arrival, LoaderPool},
+    merging::Merging,
     metrics::Gauges,
     model::{Model, Step},
     prefix_cache::{Blend, Readers},
@@ -32,11 +33,10 @@ const RETRY_AFTER_MS: std::ops::RangeInclusive<u64> = 100..=60_000;
 /// Weight of the newest interval in the mean interval between ends of answers.
 const NEWEST: f64 = 0.05;
 
-/// Sizes of adapters before they are loaded.
-type BytesExpected = Box<dyn Fn(u64) -> usize + Send>;
-
 /// An answer on its way.
-struct Open {
+struct Open<W> {
+    /// The copy of the base it is read with, from its first token to its last.
+    merged: Option<Arc<W>>,
     events: async_mpsc::UnboundedSender<Event>,
     sampler: Sampler,
     matcher: Option<Matcher>,
@@ -52,7 +52,7 @@ struct Open {
     last_token: Option<Instant>,
 }
 
-impl Open {
+impl<W> Open<W> {
     /// The next token of the answer, and whether its grammar lets nothing follow. Errors: why the grammar
     /// cannot go on.
     fn draw(&mut self, logits: &[f32]) -> Result<(u32, bool), String> {
@@ -65,14 +65,19 @@ impl Open {
 }
 
 /// See the module.
-pub(crate) struct ServingLoop<M: Model> {
+pub(crate) struct ServingLoop<M, L>
+where
+    M: Model,
+    L: AdapterLoader<Adapter = M::Adapter, Merged = M::Merged>,
+{
     model: M,
     scheduler: Scheduler,
     loaders: LoaderPool,
     arrivals: Arc<Mutex<Vec<Arrival<M::Adapter>>>>,
-    bytes_expected: BytesExpected,
+    loader: Arc<L>,
+    merging: Merging<L>,
     shared: Arc<Shared>,
-    open: BTreeMap<SequenceId, Open>,
+    open: BTreeMap<SequenceId, Open<M::Merged>>,
     resident: HashMap<AdapterId, Arc<M::Adapter>>,
     /// Who wants to know that an adapter is pinned.
     pins: HashMap<AdapterId, Vec<oneshot::Sender<Result<(), Error>>>>,
@@ -85,14 +90,18 @@ pub(crate) struct ServingLoop<M: Model> {
     stopping: bool,
 }
 
-impl<M: Model> ServingLoop<M> {
+impl<M, L> ServingLoop<M, L>
+where
+    M: Model,
+    L: AdapterLoader<Adapter = M::Adapter, Merged = M::Merged>,
+{
     pub(crate) fn new(
         model: M,
         scheduler: Scheduler,
-        loaders: LoaderPool,
+        (loader, loaders): (Arc<L>, LoaderPool),
         arrivals: Arc<Mutex<Vec<Arrival<M::Adapter>>>>,
+        merged_bytes: usize,
         idle_after: Duration,
-        bytes_expected: impl Fn(u64) -> usize + Send + 'static,
         shared: Arc<Shared>,
     ) -> Self {
         Self {
@@ -100,7 +109,8 @@ impl<M: Model> ServingLoop<M> {
             scheduler,
             loaders,
             arrivals,
-            bytes_expected: Box::new(bytes_expected),
+            merging: Merging::new(merged_bytes, Arc::clone(&loader)),
+            loader,
             shared,
             open: BTreeMap::new(),
             resident: HashMap::new(),
@@ -157,6 +167,7 @@ impl<M: Model> ServingLoop<M> {
 
     /// Nothing runs: what is cached is forgotten, and the memory of keys and values given back.
     fn give_back(&mut self) {
+        self.merging.let_go(|_| true);
         let left = self.scheduler.memory_mut().forget_prefixes();
         self.model.give_back(left);
         self.gave_back = true;
@@ -170,6 +181,7 @@ impl<M: Model> ServingLoop<M> {
             Command::Unload(id) => {
                 self.scheduler.memory_mut().set_pinned(id, false);
                 self.scheduler.memory_mut().unload(id);
+                self.merging.let_go(|blend| blend.iter().any(|(adapter, _)| *adapter == id));
             }
             Command::Pin(id, pinned, reply) => self.pin(id, pinned, reply),
             Command::Stop => self.stopping = true,
@@ -187,11 +199,13 @@ impl<M: Model> ServingLoop<M> {
             tenant: (!request.prefix_shared).then(|| Arc::clone(&request.tenant)),
             salt: request.cache_salt.clone(),
         };
+        let merged = self.merging.copy_of(&blend);
         let mut leader = None;
         for (answer, events) in (0u64..).zip(events) {
             let job = Job {
                 tenant: Arc::clone(&request.tenant),
                 blend: Arc::clone(&blend),
+                merged: merged.is_some(),
                 readers: readers.clone(),
                 prompt: request.prompt.clone(),
                 tokens_max: request.tokens_max,
@@ -202,6 +216,7 @@ impl<M: Model> ServingLoop<M> {
                 ..request.sampling.clone()
             };
             let open = Open {
+                merged: merged.clone(),
                 events,
                 sampler: Sampler::new(sampling, &request.prompt),
                 matcher: request.grammar.as_ref().map(Grammar::matcher),
@@ -232,7 +247,7 @@ impl<M: Model> ServingLoop<M> {
             if let Some((_, file_bytes)) = catalog.source(*id)
                 && self.scheduler.memory().presence(*id) == Presence::Absent
             {
-                let bytes = (self.bytes_expected)(file_bytes);
+                let bytes = self.loader.bytes_expected(file_bytes);
                 self.scheduler.expect_adapter_pages(*id, bytes.div_ceil(self.model.page_bytes()));
             }
         }
@@ -323,7 +338,7 @@ impl<M: Model> ServingLoop<M> {
         }
     }
 
-    fn fail(&mut self, open: Open, error: Error) {
+    fn fail(&mut self, open: Open<M::Merged>, error: Error) {
         self.shared.metrics().failed += 1;
         self.shared.metrics().count(&open.tenant, &open.adapters, |all| all.failed += 1);
         self.close(&open);
@@ -332,14 +347,14 @@ impl<M: Model> ServingLoop<M> {
     }
 
     /// What every end has in common.
-    fn close(&self, open: &Open) {
+    fn close(&self, open: &Open<M::Merged>) {
         if open.queued {
             self.shared.free_place();
         }
     }
 
     fn end_those_nobody_hears(&mut self) {
-        let gone = |(_, open): &(&SequenceId, &Open)| open.events.is_closed();
+        let gone = |(_, open): &(&SequenceId, &Open<M::Merged>)| open.events.is_closed();
         let gone: Vec<SequenceId> = self.open.iter().filter(gone).map(|(id, _)| *id).collect();
         for id in gone {
             self.scheduler.end(id);
@@ -391,6 +406,7 @@ impl<M: Model> ServingLoop<M> {
             .map(|(row, _)| row.clone())
             .collect();
         self.scheduler.ran(&ran);
+        self.count_blends(&ran);
         for (row, result) in plan.rows.iter().zip(result) {
             match result {
                 Ok(logits) => {
@@ -405,6 +421,20 @@ impl<M: Model> ServingLoop<M> {
                     self.fail_sequence(row.sequence, Error::Model(error));
                 }
             }
+        }
+    }
+
+    /// Counts what the rows were read with, so that a blend that has nearly all of them is merged.
+    fn count_blends(&mut self, rows: &[Row]) {
+        for row in rows {
+            let (_, _, _, sequence) = self.scheduler.row(row);
+            let (blend, resident) = (sequence.blend(), &self.resident);
+            self.merging.count(blend, |blend| {
+                let adapter = |(id, weight): &(AdapterId, u32)| {
+                    Some((Arc::clone(resident.get(id)?), f32::from_bits(*weight)))
+                };
+                blend.iter().map(adapter).collect()
+            });
         }
     }
 
@@ -424,11 +454,16 @@ impl<M: Model> ServingLoop<M> {
             let adapter = self.resident.get(id).expect("what is planned has its adapters");
             (Arc::clone(adapter), f32::from_bits(*weight))
         };
+        let merged = |row: &Row| self.open[&row.sequence].merged.as_ref();
         let blends: Vec<Vec<(Arc<M::Adapter>, f32)>> = parts
             .iter()
-            .map(|(_, _, _, sequence)| sequence.blend().iter().map(adapter).collect())
+            .zip(rows)
+            .map(|((_, _, _, sequence), row)| match merged(row) {
+                Some(_) => vec![],
+                None => sequence.blend().iter().map(adapter).collect(),
+            })
             .collect();
-        let batch: Vec<Step<'_, M::Adapter>> = parts
+        let batch: Vec<Step<'_, M::Adapter, M::Merged>> = parts
             .iter()
             .zip(rows)
             .zip(&blends)
@@ -437,6 +472,7 @@ impl<M: Model> ServingLoop<M> {
                 before: *before,
                 pages,
                 adapters,
+                merged: merged(row),
                 logits_wanted: row.logits_wanted,
             })
             .collect();
@@ -527,6 +563,7 @@ impl<M: Model> ServingLoop<M> {
         metrics.preemptions = self.scheduler.preemptions();
         metrics.prompt_tokens_cached = self.scheduler.prompt_tokens_cached();
         metrics.adapter_evictions = adapters.evictions();
+        metrics.merged_copies = self.merging.made();
         metrics.gauges = Gauges {
             waiting: self.scheduler.waiting(),
             running: self.scheduler.running(),
@@ -541,6 +578,7 @@ impl<M: Model> ServingLoop<M> {
             adapters_registered: 0,
             adapters_resident: adapters.loaded(),
             adapters_loading: adapters.loading(),
+            merged_bytes: self.merging.bytes(),
         };
     }
 }

@@ -150,13 +150,19 @@ fn check(
     if let Some(page) = step.pages[..needed].iter().find(|p| !claims.has(**p)) {
         return refuse(format!("page {} does not exist, there are {}", page.0, claims.pages()));
     }
-    if step.adapters.len() > BLEND_MAX {
-        return refuse(format!(
-            "a blend of {} adapters, at most {BLEND_MAX} are run",
-            step.adapters.len()
-        ));
+    check_blend(config, step.adapters)
+}
+
+/// Errors: [`Error::Request`] if it is too large, holds an adapter of another shape, or a weight that is not finite.
+pub(super) fn check_blend(
+    config: &DecoderConfig,
+    blend: &[(Arc<ServingAdapter>, f32)],
+) -> Result<(), Error> {
+    let refuse = |why: String| Err(Error::Request(why));
+    if blend.len() > BLEND_MAX {
+        return refuse(format!("a blend of {} adapters, at most {BLEND_MAX} are run", blend.len()));
     }
-    for (adapter, weight) in step.adapters {
+    for (adapter, weight) in blend {
         if !adapter.fits(config) {
             return refuse("the adapter belongs to a base of another shape".into());
         }

@@ -12,7 +12,7 @@ use openledger_tensor::{
     Int8Rows, PagedRows, RopeTable, Turn, geglu, paged_attention, rms_norm, soft_cap, swiglu,
 };
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A base model packed for serving.
 #[derive(Debug)]
@@ -22,24 +22,24 @@ pub struct ServingDecoder {
     kv_form: KvForm,
     architecture: Architecture,
     /// One per rotary embedding of the architecture.
-    ropes: Vec<RopeTable>,
+    ropes: Arc<Vec<RopeTable>>,
     /// [vocab, hidden].
-    embedding: Vec<f32>,
+    embedding: Arc<Vec<f32>>,
     layers: Vec<ServingLayer>,
     norm: Vec<f32>,
-    head: ServingLinear,
+    head: Arc<ServingLinear>,
     /// Buffers of the last step, so that the next needs no fresh memory.
     buffers: Mutex<Vec<Buffers>>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct ServingLayer {
     attention_norm: Vec<f32>,
-    qkv: ServingLinear,
-    output: ServingLinear,
+    qkv: Arc<ServingLinear>,
+    output: Arc<ServingLinear>,
     feed_forward_norm: Vec<f32>,
-    gate_up: ServingLinear,
-    down: ServingLinear,
+    gate_up: Arc<ServingLinear>,
+    down: Arc<ServingLinear>,
     attention_post_norm: Option<Vec<f32>>,
     feed_forward_post_norm: Option<Vec<f32>>,
     query_norm: Option<Vec<f32>>,
@@ -72,17 +72,19 @@ impl ServingDecoder {
         weights.fold_norm_offset(&config);
         let (h, f, heads) = (config.hidden_size, config.intermediate_size, config.heads());
         let architecture = config.checked_architecture();
-        let linear = |w: &[f32], inputs| ServingLinear::new(w, inputs, weight_form);
+        let linear = |w: &[f32], inputs, bias| {
+            Arc::new(ServingLinear::new(w, inputs, weight_form).with_bias(bias))
+        };
         // Four bits are too few where the choice between tokens is made.
         let head_form =
             if weight_form == WeightForm::FourBit { WeightForm::Int8 } else { weight_form };
         let head = weights.head.as_ref().unwrap_or(&weights.embedding);
         let head = ServingLinear::new(head, h, head_form);
         let layers = weights.layers.into_iter().map(|w| ServingLayer {
-            qkv: linear(&w.qkv, h).with_bias(w.qkv_bias),
-            output: linear(&w.output, heads.query * heads.dim).with_bias(w.output_bias),
-            gate_up: linear(&w.gate_up, h).with_bias(w.gate_up_bias),
-            down: linear(&w.down, f).with_bias(w.down_bias),
+            qkv: linear(&w.qkv, h, w.qkv_bias),
+            output: linear(&w.output, heads.query * heads.dim, w.output_bias),
+            gate_up: linear(&w.gate_up, h, w.gate_up_bias),
+            down: linear(&w.down, f, w.down_bias),
             attention_norm: w.attention_norm,
             feed_forward_norm: w.feed_forward_norm,
             attention_post_norm: w.attention_post_norm,
@@ -93,12 +95,12 @@ impl ServingDecoder {
         Self {
             weight_form,
             kv_form,
-            ropes: rope_tables(&config, &architecture),
+            ropes: Arc::new(rope_tables(&config, &architecture)),
             architecture,
             layers: layers.collect(),
-            embedding: weights.embedding,
+            embedding: Arc::new(weights.embedding),
             norm: weights.norm,
-            head,
+            head: Arc::new(head),
             buffers: Mutex::default(),
             config,
         }
@@ -121,11 +123,35 @@ impl ServingDecoder {
 
     /// Memory of embedding and matrices.
     pub fn bytes(&self) -> usize {
-        let layer = |l: &ServingLayer| {
-            l.qkv.bytes() + l.output.bytes() + l.gate_up.bytes() + l.down.bytes()
-        };
-        let layers: usize = self.layers.iter().map(layer).sum();
+        let matrices = self.layers.iter().flat_map(ServingLayer::matrices);
+        let layers: usize = matrices.map(|matrix| matrix.bytes()).sum();
         4 * self.embedding.len() + layers + self.head.bytes()
+    }
+
+    /// The matrices of each layer, in the order of [`Group`].
+    pub(super) fn matrices(&self) -> impl Iterator<Item = [&Arc<ServingLinear>; 4]> {
+        self.layers.iter().map(ServingLayer::matrices)
+    }
+
+    /// The same model with other matrices in its layers; everything else is shared or small.
+    pub(super) fn with_matrices(&self, matrices: Vec<[Arc<ServingLinear>; 4]>) -> Self {
+        assert!(matrices.len() == self.layers.len(), "matrices for every layer");
+        let layers = self.layers.iter().zip(matrices).map(|(layer, matrices)| {
+            let [qkv, output, gate_up, down] = matrices;
+            ServingLayer { qkv, output, gate_up, down, ..layer.clone() }
+        });
+        Self {
+            config: self.config.clone(),
+            weight_form: self.weight_form,
+            kv_form: self.kv_form,
+            architecture: self.architecture.clone(),
+            ropes: Arc::clone(&self.ropes),
+            embedding: Arc::clone(&self.embedding),
+            layers: layers.collect(),
+            norm: self.norm.clone(),
+            head: Arc::clone(&self.head),
+            buffers: Mutex::default(),
+        }
     }
 
     /// Pages for this decoder.
@@ -254,6 +280,12 @@ impl ServingDecoder {
         if let Some(cap) = self.architecture.logit_soft_cap {
             soft_cap(&mut b.logits, cap);
         }
+    }
+}
+
+impl ServingLayer {
+    fn matrices(&self) -> [&Arc<ServingLinear>; 4] {
+        [&self.qkv, &self.output, &self.gate_up, &self.down]
     }
 }
 

@@ -62,6 +62,11 @@ impl ServingLinear {
         Self { bias, ..self }
     }
 
+    /// The same bias after another W [outputs, inputs].
+    pub(crate) fn with_weight(&self, weight: &[f32], form: WeightForm) -> Self {
+        Self::new(weight, self.inputs, form).with_bias(self.bias.clone())
+    }
+
     /// Whether products take their inputs in eight bits.
     pub(crate) fn wants_codes(&self) -> bool {
         matches!(self.matrix, Matrix::Int8(_) | Matrix::FourBit(_))

@@ -5,6 +5,7 @@ mod bits;
 mod candle;
 mod families;
 mod files;
+mod merged;
 mod nano;
 mod peft;
 mod serving;

@@ -10,9 +10,9 @@ use openledger_tensor::{Random, with_threads};
 use proptest::prelude::*;
 use std::sync::Arc;
 
-type Blend = Vec<(Arc<ServingAdapter>, f32)>;
+pub(crate) type Blend = Vec<(Arc<ServingAdapter>, f32)>;
 
-const FORMS: [WeightForm; 4] =
+pub(crate) const FORMS: [WeightForm; 4] =
     [WeightForm::F32, WeightForm::Bf16, WeightForm::Int8, WeightForm::FourBit];
 const KV_FORMS: [KvForm; 3] = [KvForm::F32, KvForm::Bf16, KvForm::Int8];
 
@@ -29,12 +29,12 @@ fn adapters() -> [Adapter; 3] {
 }
 
 /// The adapters packed, in bf16 or in eight bits.
-fn packed(form: LowRankForm) -> Vec<Arc<ServingAdapter>> {
+pub(crate) fn packed(form: LowRankForm) -> Vec<Arc<ServingAdapter>> {
     adapters().iter().map(|a| Arc::new(ServingAdapter::pack(a, form))).collect()
 }
 
 /// The base alone, single adapters, blends.
-fn blend(which: usize, packed: &[Arc<ServingAdapter>]) -> Blend {
+pub(crate) fn blend(which: usize, packed: &[Arc<ServingAdapter>]) -> Blend {
     match which % 6 {
         0 => vec![],
         i @ 1..=3 => vec![(packed[i - 1].clone(), 1.0)],
@@ -99,7 +99,7 @@ fn step(
 }
 
 /// The logits after every token of one text, read token by token, alone, on one thread.
-fn alone(base: &ServingDecoder, text: &[u32], blend: &Blend) -> Vec<Vec<u32>> {
+pub(crate) fn alone(base: &ServingDecoder, text: &[u32], blend: &Blend) -> Vec<Vec<u32>> {
     let (mut all, pages) = sequences(&[text.to_vec()], vec![blend.clone()], 0);
     let mut kv = base.pages(pages);
     with_threads(1, || {
@@ -324,7 +324,7 @@ fn a_packed_file_comes_back_as_it_was_and_a_changed_one_is_refused() {
 }
 
 /// Random weights of any shape, each tensor away from its start.
-fn random_weights(config: &DecoderConfig, seed: u64) -> Weights {
+pub(crate) fn random_weights(config: &DecoderConfig, seed: u64) -> Weights {
     let mut weights = Weights::random(config, seed);
     for (stream, tensor) in weights.parameters_mut().into_iter().enumerate() {
         let mut random = Random::new(seed, 100 + stream as u64);

@@ -124,7 +124,7 @@ impl World {
             return;
         }
         let blend = adapter.iter().map(|id| (*id, 1.0f32.to_bits())).collect();
-        let scope = Arc::new(Scope { blend, readers: Readers::default() });
+        let scope = Arc::new(Scope { blend, merged: false, readers: Readers::default() });
         let (table, computed) = self.memory.begin(&scope, &tokens);
         assert!(computed < tokens.len(), "the last token is always read");
         self.sequences.push(Sequence { scope, tokens, computed, table });
@@ -197,7 +197,7 @@ proptest! {
 }
 
 fn base() -> Arc<Scope> {
-    Arc::new(Scope { blend: Arc::from([]), readers: Readers::default() })
+    Arc::new(Scope { blend: Arc::from([]), merged: false, readers: Readers::default() })
 }
 
 fn computed(memory: &mut Memory, scope: &Arc<Scope>, tokens: &[u32]) -> (BlockTable, usize) {
@@ -234,7 +234,7 @@ fn another_blend_never_reads_the_pages_of_the_base() {
     ];
     for blend in blends {
         let blend = blend.iter().map(|(id, weight)| (*id, weight.to_bits())).collect();
-        let scope = Arc::new(Scope { blend, readers: Readers::default() });
+        let scope = Arc::new(Scope { blend, merged: false, readers: Readers::default() });
         let (table, cached) = memory.begin(&scope, &tokens);
         assert_eq!(cached, 0);
         memory.end(table);

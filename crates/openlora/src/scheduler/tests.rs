@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::fake_model::{FakeAdapter, FakeModel, VOCABULARY, answer};
+use crate::fake_model::{FakeAdapter, FakeMerged, FakeModel, VOCABULARY, answer};
 use crate::model::{Model, Step};
 use crate::prefix_cache::Readers;
 
@@ -84,6 +84,7 @@ impl World {
         self.scheduler.submit(Job {
             tenant: ask.tenant.to_string().into(),
             blend: ask.adapters.iter().map(|id| (AdapterId(*id), 1.0f32.to_bits())).collect(),
+            merged: false,
             readers: Readers::default(),
             prompt: ask.prompt.clone(),
             tokens_max: ask.tokens_max,
@@ -142,7 +143,7 @@ impl World {
                 sequence.blend().iter().map(adapter).collect()
             })
             .collect();
-        let batch: Vec<Step<'_, FakeAdapter>> = parts
+        let batch: Vec<Step<'_, FakeAdapter, FakeMerged>> = parts
             .iter()
             .zip(&plan.rows)
             .zip(&adapters)
@@ -151,6 +152,7 @@ impl World {
                 before: *before,
                 pages,
                 adapters,
+                merged: None,
                 logits_wanted: row.logits_wanted,
             })
             .collect();
@@ -371,6 +373,7 @@ fn answers_that_share_a_prompt_share_its_pages() {
         let job = Job {
             tenant: "t".into(),
             blend: Arc::from([]),
+            merged: false,
             readers: Readers::default(),
             prompt: prompt.clone(),
             tokens_max: 8,

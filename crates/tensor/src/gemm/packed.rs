@@ -73,6 +73,16 @@ impl PackedMatrix {
         }
     }
 
+    /// What [`Self::from_columns`] took: the transpose [columns, depth], row-major.
+    pub fn to_columns(&self) -> Vec<f32> {
+        let mut b = Vec::with_capacity(self.columns * self.depth);
+        for j in 0..self.columns {
+            let panel = &self.panels[j / LANES * self.capacity..][..self.depth];
+            b.extend(panel.iter().map(|row| row.0[j % LANES]));
+        }
+        b
+    }
+
     /// An empty matrix [0, columns] with room for `capacity` rows, to be filled with [`Self::push_row`].
     pub fn with_capacity(capacity: usize, columns: usize) -> Self {
         let mut packed = Self::default();

@@ -1,6 +1,9 @@
 //! Clients that leave a real engine at any moment.
 
-use super::*;
+use super::{
+    real_decoder::{exact_answer, tiny_adapter, tiny_engine},
+    *,
+};
 
 #[test]
 fn clients_that_leave_a_real_engine_free_everything() {

@@ -29,8 +29,8 @@ use crate::{
 pub struct Config {
     /// Memory for keys, values and adapters together.
     pub memory_bytes: usize,
-    /// Memory, beside that, for a copy of the base with a blend merged in while nearly all work is for that
-    /// blend; 0 makes none. Answers of such a copy are rounded otherwise: the same request may then be answered
+    /// Memory, beside that, for a copy of the base with a blend merged in while nearly all steps are for that
+    /// blend alone; 0 makes none. Answers of such a copy are rounded otherwise: the same request may then be answered
     /// in other words, depending on what was asked before it.
     pub merged_bytes: usize,
     /// How adapters are kept in memory that do not come packed: bf16 loses nothing, int8 takes half.

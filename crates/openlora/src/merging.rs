@@ -1,13 +1,14 @@
 //! Which blend nearly all work is for, and the copy of the base with that blend merged in.
 //!
 //! ```text
-//! rows of every step ─▶ window ─▶ a blend has nearly all of them ─▶ merged in a thread of its own ─▶ copy
-//!                          └────▶ the merged one has much less ───▶ let go; its answers finish with it
+//! steps ─▶ window ─▶ nearly all were for one blend alone ─▶ merged in a thread of its own ─▶ copy
+//!             └────▶ fewer were for the merged one alone ─▶ let go; its answers finish with it
 //! ```
 //!
-//! A copy saves the products of its adapters, but a step with rows inside and outside of it reads two sets of
-//! weights. So it pays only where hardly anything else is asked (dLoRA, OSDI 2024, merges and unmerges by the
-//! same reasoning); `bench/serving merged` measures where.
+//! A copy saves the products of its adapters, but a step with sequences inside and outside of it reads two sets
+//! of weights: `bench/serving merged` shows a tenth less time for a step of the one kind, and up to a third more
+//! for one of the other. So what is counted is steps in which nothing else was asked (dLoRA, OSDI 2024, weighs
+//! the same).
 //!
 //! An answer is read to its end with the weights it began with, so that its bits never change under way.
 //!
@@ -22,13 +23,12 @@ use std::{
 
 use crate::{loader_pool::AdapterLoader, prefix_cache::Blend};
 
-/// Sequences in the steps of a window.
-pub(crate) const WINDOW_ROWS: usize = 4096;
-
-/// Of 64 rows in a window those from which a blend is merged, and below which it is let go again.
-const MERGE_FROM: usize = 63;
-const KEEP_FROM: usize = 56;
-const OF: usize = 64;
+/// Steps of a window.
+pub(crate) const WINDOW_STEPS: usize = 1024;
+/// Steps of a window for one blend alone from which it is merged.
+const MERGE_FROM: usize = WINDOW_STEPS * 15 / 16;
+/// Those below which it is let go again: about what saves as much as the others cost.
+const KEEP_FROM: usize = WINDOW_STEPS * 3 / 4;
 
 /// Adapters of a blend with their weights.
 type Adapters<L> = Vec<(Arc<<L as AdapterLoader>::Adapter>, f32)>;
@@ -37,9 +37,9 @@ type Adapters<L> = Vec<(Arc<<L as AdapterLoader>::Adapter>, f32)>;
 pub(crate) struct Merging<L: AdapterLoader> {
     budget: usize,
     loader: Arc<L>,
-    /// Rows of each blend since the window began, the base alone included.
+    /// Steps for each blend alone since the window began.
     window: HashMap<Blend, usize>,
-    rows: usize,
+    steps: usize,
     copy: Option<(Blend, Arc<L::Merged>)>,
     /// Every copy that may still be read, and its size.
     copies: Vec<(Weak<L::Merged>, usize)>,
@@ -64,7 +64,7 @@ impl<L: AdapterLoader> Merging<L> {
             budget,
             loader,
             window: HashMap::new(),
-            rows: 0,
+            steps: 0,
             copy: None,
             copies: Vec::new(),
             under_way: None,
@@ -79,21 +79,23 @@ impl<L: AdapterLoader> Merging<L> {
         self.copy.as_ref().filter(|(of, _)| of == blend).map(|(_, copy)| Arc::clone(copy))
     }
 
-    /// Counts a sequence in a step. Its adapters are looked up when the blend is to be merged.
+    /// Counts a step, and the blend that it was for alone. Its adapters are looked up when it is to be merged.
     pub(crate) fn count(
         &mut self,
-        blend: &Blend,
+        alone: Option<&Blend>,
         adapters: impl FnOnce(&Blend) -> Option<Adapters<L>>,
     ) {
         if self.budget == 0 {
             return;
         }
-        *self.window.entry(Arc::clone(blend)).or_default() += 1;
-        self.rows += 1;
-        if self.rows >= WINDOW_ROWS {
+        if let Some(blend) = alone {
+            *self.window.entry(Arc::clone(blend)).or_default() += 1;
+        }
+        self.steps += 1;
+        if self.steps == WINDOW_STEPS {
             self.decide(adapters);
             self.window.clear();
-            self.rows = 0;
+            self.steps = 0;
         }
     }
 
@@ -121,11 +123,11 @@ impl<L: AdapterLoader> Merging<L> {
 
     fn decide(&mut self, adapters: impl FnOnce(&Blend) -> Option<Adapters<L>>) {
         self.take_done();
-        let share = |blend: &Blend| self.window.get(blend).copied().unwrap_or(0) * OF;
-        if self.copy.as_ref().is_some_and(|(blend, _)| share(blend) < KEEP_FROM * self.rows) {
+        let steps = |blend: &Blend| self.window.get(blend).copied().unwrap_or(0);
+        if self.copy.as_ref().is_some_and(|(blend, _)| steps(blend) < KEEP_FROM) {
             self.copy = None;
         }
-        let most = self.window.keys().find(|blend| share(blend) >= MERGE_FROM * self.rows);
+        let most = self.window.keys().find(|blend| steps(blend) >= MERGE_FROM);
         let Some(blend) = most.filter(|blend| !blend.is_empty()).cloned() else { return };
         let merged = self.copy.as_ref().is_some_and(|(of, _)| *of == blend);
         if merged || self.under_way.is_some() || self.refused.as_ref() == Some(&blend) {

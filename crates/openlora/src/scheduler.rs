@@ -403,10 +403,11 @@ impl Scheduler {
         }
     }
 
-    /// Whether its leader is still reading the prompt that both share.
+    /// Whether its leader is still reading the prompt that both share. A leader that waits, for the first time or
+    /// again, keeps nobody: else the two could wait for each other.
     fn follows(&self, id: SequenceId) -> bool {
         let leader = self.sequences[&id].leader.and_then(|leader| self.sequences.get(&leader));
-        leader.is_some_and(|leader| !leader.prompt_read())
+        leader.is_some_and(|leader| leader.table.is_some() && !leader.prompt_read())
     }
 
     /// Admits a sequence whose adapters are ready, if there is room for all it has to read and one page

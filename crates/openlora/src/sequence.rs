@@ -24,7 +24,7 @@ pub(crate) struct Job {
     pub(crate) prompt: Vec<u32>,
     /// Longest answer.
     pub(crate) tokens_max: usize,
-    /// Starts only once this one has read the same prompt.
+    /// While this one reads the same prompt it does not start.
     pub(crate) leader: Option<SequenceId>,
 }
 
@@ -77,7 +77,7 @@ impl Sequence {
         self.tokens.len() - self.computed
     }
 
-    /// Whether the whole prompt was read at least once.
+    /// Whether the whole prompt is read.
     pub(crate) fn prompt_read(&self) -> bool {
         self.computed >= self.prompt
     }

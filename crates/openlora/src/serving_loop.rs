@@ -406,7 +406,7 @@ where
             .map(|(row, _)| row.clone())
             .collect();
         self.scheduler.ran(&ran);
-        self.count_blends(&ran);
+        self.count_step(&ran);
         for (row, result) in plan.rows.iter().zip(result) {
             match result {
                 Ok(logits) => {
@@ -424,18 +424,18 @@ where
         }
     }
 
-    /// Counts what the rows were read with, so that a blend that has nearly all of them is merged.
-    fn count_blends(&mut self, rows: &[Row]) {
-        for row in rows {
-            let (_, _, _, sequence) = self.scheduler.row(row);
-            let (blend, resident) = (sequence.blend(), &self.resident);
-            self.merging.count(blend, |blend| {
-                let adapter = |(id, weight): &(AdapterId, u32)| {
-                    Some((Arc::clone(resident.get(id)?), f32::from_bits(*weight)))
-                };
-                blend.iter().map(adapter).collect()
-            });
-        }
+    /// Counts what the step was for, so that a blend that has nearly all steps for itself is merged.
+    fn count_step(&mut self, rows: &[Row]) {
+        let blend = |row| self.scheduler.row(row).3.blend();
+        let alone = rows.first().map(blend);
+        let alone = alone.filter(|alone| rows.iter().all(|row| blend(row) == *alone));
+        let resident = &self.resident;
+        self.merging.count(alone, |blend| {
+            let adapter = |(id, weight): &(AdapterId, u32)| {
+                Some((Arc::clone(resident.get(id)?), f32::from_bits(*weight)))
+            };
+            blend.iter().map(adapter).collect()
+        });
     }
 
     /// One step over all rows. If the model refuses it, each row alone, so that the one at fault harms no

@@ -55,12 +55,10 @@ fn adapters(blend: &Blend) -> Option<Adapters<Loader>> {
     Some(blend.iter().map(|(id, _)| (Arc::new(FakeAdapter::new(u64::from(id.0))), 1.0)).collect())
 }
 
-/// One window with so many rows of each blend.
-fn window(merging: &mut Merging<Loader>, rows: &[(u64, usize)]) {
-    assert_eq!(rows.iter().map(|(_, n)| n).sum::<usize>(), WINDOW_ROWS);
-    for (adapter, n) in rows {
-        (0..*n).for_each(|_| merging.count(&blend(*adapter), adapters));
-    }
+/// One window with so many steps for a blend alone, the others for several.
+fn window(merging: &mut Merging<Loader>, adapter: u64, alone: usize) {
+    let of = blend(adapter);
+    (0..WINDOW_STEPS).for_each(|step| merging.count((step < alone).then_some(&of), adapters));
 }
 
 /// Waits for the thread that merges.
@@ -72,17 +70,16 @@ fn settle(merging: &mut Merging<Loader>) {
 }
 
 #[test]
-fn a_blend_is_merged_when_it_has_nearly_all_rows_and_kept_while_it_has_most() {
+fn a_blend_is_merged_when_nearly_all_steps_are_its_own_and_kept_while_most_are() {
     let mut merging = Merging::new(BYTES, Arc::new(Loader::default()));
-    let (enough, kept) = (WINDOW_ROWS * MERGE_FROM / OF, WINDOW_ROWS * KEEP_FROM / OF);
-    window(&mut merging, &[(1, enough - 1), (2, WINDOW_ROWS - enough + 1)]);
+    window(&mut merging, 1, MERGE_FROM - 1);
     assert!(merging.under_way.is_none());
-    window(&mut merging, &[(1, enough), (2, WINDOW_ROWS - enough)]);
+    window(&mut merging, 1, MERGE_FROM);
     settle(&mut merging);
     assert!(merging.copy_of(&blend(1)).is_some() && merging.copy_of(&blend(2)).is_none());
-    window(&mut merging, &[(1, kept), (2, WINDOW_ROWS - kept)]);
+    window(&mut merging, 1, KEEP_FROM);
     assert!(merging.copy_of(&blend(1)).is_some());
-    window(&mut merging, &[(1, kept - 1), (2, WINDOW_ROWS - kept + 1)]);
+    window(&mut merging, 1, KEEP_FROM - 1);
     assert!(merging.copy_of(&blend(1)).is_none());
     assert_eq!((merging.bytes(), merging.made()), (0, 1));
 }
@@ -90,12 +87,12 @@ fn a_blend_is_merged_when_it_has_nearly_all_rows_and_kept_while_it_has_most() {
 #[test]
 fn the_base_alone_and_what_was_refused_once_are_not_merged() {
     let mut merging = Merging::new(BYTES, Arc::new(Loader::default()));
-    window(&mut merging, &[(0, WINDOW_ROWS)]);
+    window(&mut merging, 0, WINDOW_STEPS);
     assert!(merging.under_way.is_none());
-    window(&mut merging, &[(REFUSED, WINDOW_ROWS)]);
+    window(&mut merging, REFUSED, WINDOW_STEPS);
     settle(&mut merging);
     assert!(merging.copy_of(&blend(REFUSED)).is_none());
-    window(&mut merging, &[(REFUSED, WINDOW_ROWS)]);
+    window(&mut merging, REFUSED, WINDOW_STEPS);
     assert!(merging.under_way.is_none(), "it would be refused again");
 }
 
@@ -104,7 +101,7 @@ fn what_is_let_go_while_it_is_merged_never_comes() {
     let loader = Arc::new(Loader::default());
     let mut merging = Merging::new(BYTES, Arc::clone(&loader));
     let closed = loader.gate.lock().expect("nobody panics with it");
-    window(&mut merging, &[(1, WINDOW_ROWS)]);
+    window(&mut merging, 1, WINDOW_STEPS);
     merging.let_go(|of| *of == blend(2));
     assert!(merging.under_way.as_ref().is_some_and(|it| it.wanted));
     merging.let_go(|of| *of == blend(1));
@@ -123,7 +120,7 @@ proptest! {
         let mut merging = Merging::new(fit * BYTES, Arc::clone(&loader));
         let mut answers = std::collections::VecDeque::new();
         for (adapter, end, wait) in steps {
-            window(&mut merging, &[(adapter, WINDOW_ROWS)]);
+            window(&mut merging, adapter, WINDOW_STEPS);
             if wait {
                 settle(&mut merging);
             }

@@ -19,6 +19,8 @@ struct Ask {
     adapters: Vec<u32>,
     prompt: Vec<u32>,
     tokens_max: usize,
+    /// Answers to the prompt; all but the first wait until it was read.
+    answers: usize,
     /// Step in which it comes.
     at: usize,
     /// Steps after which its client leaves.
@@ -34,12 +36,13 @@ fn asks(count: usize) -> impl Strategy<Value = Vec<Ask>> {
         2 => proptest::collection::btree_set(0..ADAPTERS, 2).prop_map(|set| set.into_iter().collect()),
     ];
     let patience = proptest::option::weighted(0.3, 0usize..60);
-    let ask = (0u8..3, adapters, prompt, 1usize..40, 0usize..80, patience);
-    let ask = ask.prop_map(|(tenant, adapters, prompt, tokens_max, at, patience)| Ask {
+    let ask = (0u8..3, adapters, prompt, 1usize..40, 1usize..4, 0usize..80, patience);
+    let ask = ask.prop_map(|(tenant, adapters, prompt, tokens_max, answers, at, patience)| Ask {
         tenant,
         adapters,
         prompt,
         tokens_max,
+        answers,
         at,
         patience,
     });
@@ -80,7 +83,12 @@ impl World {
         }
     }
 
-    fn submit(&mut self, ask: &Ask) -> Result<SequenceId, (usize, usize)> {
+    /// Submits the next answer to a prompt.
+    fn submit(
+        &mut self,
+        ask: &Ask,
+        leader: Option<SequenceId>,
+    ) -> Result<SequenceId, (usize, usize)> {
         self.scheduler.submit(Job {
             tenant: ask.tenant.to_string().into(),
             blend: ask.adapters.iter().map(|id| (AdapterId(*id), 1.0f32.to_bits())).collect(),
@@ -88,7 +96,7 @@ impl World {
             readers: Readers::default(),
             prompt: ask.prompt.clone(),
             tokens_max: ask.tokens_max,
-            leader: None,
+            leader,
         })
     }
 
@@ -198,9 +206,13 @@ fn run(world: &mut World, mut asks: Vec<Ask>) {
         assert!(world.step < STEPS_MAX, "{} requests never end", open.len());
         while asks.last().is_some_and(|ask| ask.at <= world.step) {
             let ask = asks.pop().expect("there is one");
-            if let Ok(id) = world.submit(&ask) {
-                let left_at = ask.patience.map(|patience| world.step + patience);
-                open.insert(id, Asked { ask, got: Vec::new(), left_at });
+            let mut leader = None;
+            for answer in 0..ask.answers {
+                let Ok(id) = world.submit(&ask, leader) else { break };
+                leader = leader.or(Some(id));
+                // Some leave that others follow.
+                let left_at = ask.patience.map(|patience| world.step + patience + 9 * answer);
+                open.insert(id, Asked { ask: ask.clone(), got: Vec::new(), left_at });
             }
         }
         let leave = |(_, asked): &(&SequenceId, &Asked)| asked.left_at == Some(world.step);
@@ -253,7 +265,7 @@ proptest! {
 
 fn ask(tenant: u8, prompt: usize, tokens_max: usize) -> Ask {
     let prompt = (0..prompt).map(|i| (i % 7) as u32 + u32::from(tenant)).collect();
-    Ask { tenant, adapters: vec![], prompt, tokens_max, at: 0, patience: None }
+    Ask { tenant, adapters: vec![], prompt, tokens_max, answers: 1, at: 0, patience: None }
 }
 
 #[test]
@@ -263,7 +275,7 @@ fn ten_thousand_clients_that_leave_take_nothing_with_them() {
     for i in 0..10_000usize {
         let mut ask = ask((i % 5) as u8, 1 + i * 7 % 50, 1 + i * 3 % 30);
         ask.adapters = if i % 3 == 0 { vec![] } else { vec![(i % 5) as u32] };
-        open.push_back(world.submit(&ask).expect("it fits"));
+        open.push_back(world.submit(&ask, None).expect("it fits"));
         if i % 4 == 0 {
             let (tokens, _) = world.step();
             tokens.into_iter().for_each(|(id, token)| world.scheduler.push(id, token));
@@ -282,12 +294,12 @@ fn ten_thousand_clients_that_leave_take_nothing_with_them() {
 fn a_tenant_with_a_thousand_requests_delays_another_by_no_more_than_a_batch() {
     let mut world = World::new(256, 4, 64, 0);
     let greedy: Vec<SequenceId> =
-        (0..1000).map(|_| world.submit(&ask(0, 20, 10)).expect("it fits")).collect();
+        (0..1000).map(|_| world.submit(&ask(0, 20, 10), None).expect("it fits")).collect();
     let mut left: BTreeMap<SequenceId, usize> = greedy.into_iter().map(|id| (id, 10)).collect();
     let mut small = None;
     for step in 0..200 {
         if step == 50 {
-            small = Some(world.submit(&ask(1, 20, 10)).expect("it fits"));
+            small = Some(world.submit(&ask(1, 20, 10), None).expect("it fits"));
         }
         for (id, token) in world.step().0 {
             if Some(id) == small {
@@ -321,7 +333,7 @@ fn of_two_tenants_that_always_wait_neither_gets_ahead_by_more_than_a_batch() {
             // More than there are places, so that some always wait.
             while open_of[tenant as usize] < BATCH + 2 {
                 let (prompt, tokens) = shapes[tenant as usize];
-                let id = world.submit(&ask(tenant, prompt, tokens)).expect("it fits");
+                let id = world.submit(&ask(tenant, prompt, tokens), None).expect("it fits");
                 open.insert(id, (tenant, tokens));
                 open_of[tenant as usize] += 1;
             }
@@ -349,10 +361,10 @@ fn of_two_tenants_that_always_wait_neither_gets_ahead_by_more_than_a_batch() {
 #[test]
 fn answers_go_on_while_an_adapter_is_loading() {
     let mut world = World::new(64, 4, 32, 50);
-    let running = world.submit(&ask(0, 4, 40)).expect("it fits");
+    let running = world.submit(&ask(0, 4, 40), None).expect("it fits");
     let mut cold = ask(1, 4, 1);
     cold.adapters = vec![0];
-    let cold = world.submit(&cold).expect("it fits");
+    let cold = world.submit(&cold, None).expect("it fits");
     for step in 0..30 {
         let (tokens, _) = world.step();
         assert_eq!(tokens.len(), 1, "step {step} gave nothing");
@@ -397,5 +409,5 @@ fn answers_that_share_a_prompt_share_its_pages() {
 #[test]
 fn a_request_that_would_not_fit_alone_is_refused_with_the_sizes() {
     let mut world = World::new(4, 2, 8, 0);
-    assert_eq!(world.submit(&ask(0, 60, 10)), Err((5, 4)));
+    assert_eq!(world.submit(&ask(0, 60, 10), None), Err((5, 4)));
 }

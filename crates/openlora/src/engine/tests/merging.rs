@@ -1,10 +1,10 @@
-//! A blend that has nearly all the work is merged; every answer is all of one piece.
+//! A blend that has nearly all steps for itself is merged; every answer is all of one piece.
 
 use super::{
     real_decoder::{exact_answer, tiny_adapter, tiny_engine},
     *,
 };
-use crate::{fake_model::merged_answer, merging::WINDOW_ROWS};
+use crate::{fake_model::merged_answer, merging::WINDOW_STEPS};
 
 const TOKENS: usize = 200;
 
@@ -46,7 +46,7 @@ fn a_dominating_adapter_is_merged_and_let_go_and_every_answer_is_of_one_piece() 
         assert!(got == apart || got == merged, "neither apart nor merged");
     };
     ask_until(&engine, Some(1), |e| e.metrics().merged_copies == 1, of_one_piece);
-    assert!(engine.metrics().step_rows.sum() >= WINDOW_ROWS as f64, "not before a window is full");
+    assert!(engine.metrics().step.count() >= WINDOW_STEPS as u64, "not before a window is full");
     let mut events = engine.generate(ask(Some(1), &[7], 50)).expect("room");
     assert_eq!(receive(&mut events).map(|all| all.0), Ok(merged_answer(&blend, &[7], 50)));
     assert_eq!(engine.metrics().gauges.merged_bytes, 1000);
@@ -86,7 +86,7 @@ fn without_a_budget_nothing_is_merged() {
         let loader = FakeLoader::default();
         let engine = fake(loader, Config { merged_bytes, ..Config::default() });
         engine.register_all(root.path()).expect("readable");
-        let enough = |e: &Handle| e.metrics().step_rows.sum() > 3.0 * WINDOW_ROWS as f64;
+        let enough = |e: &Handle| e.metrics().step.count() > 3 * WINDOW_STEPS as u64;
         ask_until(&engine, Some(1), enough, |prompt, got| {
             assert_eq!(got, answer(&[(1, 1.0)], prompt, TOKENS));
         });

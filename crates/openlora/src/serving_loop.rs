@@ -74,6 +74,8 @@ pub(crate) struct ServingLoop<M: Model> {
     shared: Arc<Shared>,
     open: BTreeMap<SequenceId, Open>,
     resident: HashMap<AdapterId, Arc<M::Adapter>>,
+    /// Adapters whose names others took, while answers are promised them.
+    replaced: Vec<AdapterId>,
     /// Who wants to know that an adapter is pinned.
     pins: HashMap<AdapterId, Vec<oneshot::Sender<Result<(), Error>>>>,
     /// Mean time between ends of answers, in seconds.
@@ -104,6 +106,7 @@ impl<M: Model> ServingLoop<M> {
             shared,
             open: BTreeMap::new(),
             resident: HashMap::new(),
+            replaced: Vec::new(),
             pins: HashMap::new(),
             end_interval: None,
             last_end: Instant::now(),
@@ -130,6 +133,7 @@ impl<M: Model> ServingLoop<M> {
                 self.obey(command);
             }
             self.end_those_nobody_hears();
+            self.let_replaced_go();
             let plan = self.scheduler.plan();
             self.move_adapters(&plan);
             idle = plan.rows.is_empty();
@@ -167,15 +171,29 @@ impl<M: Model> ServingLoop<M> {
         match command {
             Command::Generate(checked) => self.submit(*checked),
             Command::Arrived => self.take_arrivals(),
-            Command::Unload(id) => {
-                self.scheduler.memory_mut().set_pinned(id, false);
-                self.scheduler.memory_mut().unload(id);
-            }
+            Command::Unload(id) => self.unload(id),
+            Command::Replaced(id) => self.replaced.push(id),
             Command::Pin(id, pinned, reply) => self.pin(id, pinned, reply),
             Command::Stop => self.stopping = true,
         }
         // What gave way to a load must be gone before anything arrives in its place.
         self.drop_evicted();
+    }
+
+    fn unload(&mut self, id: AdapterId) {
+        self.scheduler.memory_mut().set_pinned(id, false);
+        self.scheduler.memory_mut().unload(id);
+    }
+
+    /// Forgets replaced adapters once no answer is promised them.
+    fn let_replaced_go(&mut self) {
+        let scheduler = &self.scheduler;
+        let gone: Vec<AdapterId> =
+            self.replaced.extract_if(.., |id| !scheduler.wants(*id)).collect();
+        for id in gone {
+            self.unload(id);
+            self.shared.catalog_mut().let_go(id);
+        }
     }
 
     fn submit(&mut self, checked: Checked) {

@@ -110,7 +110,9 @@ async fn capacity(State(server): State<Arc<ModelServer>>) -> Json<Value> {
 }
 
 async fn load(State(server): State<Arc<ModelServer>>, body: Body) -> Result<String, ApiError> {
-    server.load(&json(body)?)
+    let load = json(body)?;
+    // It reads files.
+    tokio::task::spawn_blocking(move || server.load(&load)).await.map_err(ApiError::internal)?
 }
 
 async fn unload(State(server): State<Arc<ModelServer>>, body: Body) -> Result<String, ApiError> {

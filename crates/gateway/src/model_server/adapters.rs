@@ -3,7 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use openledger_model::{Adapter, Error as ModelError, serving::ServingAdapter};
-use openledger_openlora::AdapterInfo;
+use openledger_openlora::{AdapterInfo, Metrics};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -47,11 +47,11 @@ impl ModelServer {
         Ok(self.adapter_model(&adapter))
     }
 
-    /// `GET /metrics`, in the text format of Prometheus. What each tenant did is for who has the key.
-    pub(super) fn metrics(&self, key: Option<&str>) -> String {
+    /// `GET /metrics`. What each tenant did is for who has the key.
+    pub(super) fn metrics(&self, key: Option<&str>) -> Metrics {
         let metrics = self.text.engine.metrics();
         let all = self.authenticate(key).is_ok();
-        if all { metrics } else { metrics.without_tenants() }.to_prometheus()
+        if all { metrics } else { metrics.without_tenants() }
     }
 
     /// `POST /v1/load_lora_adapter`: makes a folder or a packed file callable, or nothing is changed. It is read

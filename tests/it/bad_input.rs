@@ -25,7 +25,14 @@ fn each_fault_has_one_clear_sentence_and_its_exit_code() {
     let cases: &[(&[&str], i32, &str)] = &[
         (&["demo", "--records", "missing.jsonl"], 3, "cannot read missing.jsonl"),
         (&["demo", "--records", "empty.jsonl"], 2, "holds no usable record"),
-        (&["demo", "--base", "missing"], 1, "cannot load the base model"),
+        (&["demo", "--base", "missing"], 3, "there is no base model missing"),
+        (
+            &["up", "--base", "missing", "--api-addr", "127.0.0.1:0"],
+            3,
+            "there is no base model missing",
+        ),
+        (&["demo", "--base", "."], 1, "cannot load the base model"),
+        (&["bench", "serve", "--base", "missing"], 3, "there is no base model missing"),
         (&["up", "--data-dir", "a-file"], 1, "a-file"),
         (&["audit", "verify", "missing.json"], 3, "cannot read missing.json"),
         (&["audit", "verify", "a-file"], 1, "at step \"format\""),

@@ -114,6 +114,11 @@ impl Machine {
 
     /// The same, on other records.
     pub(crate) fn up_with(&self, records: &str, extra: &[&str]) -> Up {
+        self.up_in(&[], records, extra)
+    }
+
+    /// The same, with these variables set.
+    pub(crate) fn up_in(&self, variables: &[(&str, &str)], records: &str, extra: &[&str]) -> Up {
         let mut args = vec!["up", "--json", "--data-dir", "data"];
         args.extend(extra);
         if !extra.contains(&"--rpc-addr") {
@@ -121,7 +126,9 @@ impl Machine {
         }
         let records = self.records(records);
         args.extend(records.iter().map(String::as_str));
-        let mut child = self.command(&args).stdout(Stdio::piped()).spawn().unwrap();
+        let mut command = self.command(&args);
+        command.envs(variables.iter().copied());
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let about = serde_json::from_str(&line).expect("`up --json` prints one document");
@@ -178,9 +185,7 @@ impl Up {
 
     /// SIGINT, as Ctrl-C sends it. Returns the exit code.
     pub(crate) fn interrupt(mut self) -> Option<i32> {
-        let pid = self.child.id().to_string();
-        Command::new("kill").args(["-INT", &pid]).status().unwrap();
-        self.child.wait().unwrap().code()
+        interrupt(&mut self.child)
     }
 }
 
@@ -190,6 +195,13 @@ impl Drop for Up {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// SIGINT, as Ctrl-C sends it. Returns the exit code.
+pub(crate) fn interrupt(child: &mut Child) -> Option<i32> {
+    let pid = child.id().to_string();
+    Command::new("kill").args(["-INT", &pid]).status().unwrap();
+    child.wait().unwrap().code()
 }
 
 pub(crate) fn json_file(path: &Path) -> Value {

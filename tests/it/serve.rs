@@ -8,7 +8,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use openledger_model::{Adapter, Decoder, LoraLayout, Site};
+use openledger_model::{Adapter, Decoder, LoraLayout, Site, serving::ServingAdapter};
 use serde_json::{Value, json};
 
 use crate::machine::Machine;
@@ -147,6 +147,75 @@ async fn one_server_answers_for_its_base_its_adapters_and_their_blends() {
     ] {
         assert!(metrics.lines().any(|l| l.starts_with(line)), "{line} is missing in\n{metrics}");
     }
+}
+
+#[tokio::test]
+async fn an_adapter_is_loaded_packed_or_not_and_replaced_in_place_or_refused_with_a_reason() {
+    let machine = Machine::new();
+    adapters(&machine.path("all"), &["plum", "fig"]);
+    fs::create_dir_all(machine.path("adapters/deep/down")).unwrap();
+    let base = Decoder::load(Path::new(NANO)).unwrap();
+    let deep = machine.path("adapters/deep");
+    let packed = |name: &str| {
+        ServingAdapter::new(&Adapter::load(&machine.path(&format!("all/{name}")), &base).unwrap())
+    };
+    packed("plum").save(&deep.join("down/plum.adapter"), base.hash()).unwrap();
+    packed("plum").save(&deep.join("foreign.adapter"), [7; 32]).unwrap();
+    fs::write(deep.join("notes.txt"), "no adapter at all").unwrap();
+    fs::rename(machine.path("all/fig"), deep.join("fig")).unwrap();
+    let serve = Serve::start(&machine, &["--adapters", "adapters", "--name", "nano"]);
+    let load = |path: &str, inplace: Option<bool>| {
+        let mut body = json!({ "lora_name": "fruit", "lora_path": path });
+        if let Some(inplace) = inplace {
+            body["load_inplace"] = inplace.into();
+        }
+        serve.post("/load_lora_adapter", body)
+    };
+    let say = async || {
+        let (status, answer) = serve.post("/chat/completions", chat("fruit", json!({}))).await;
+        assert_eq!(status, 200, "{answer}");
+        text(&answer).to_owned()
+    };
+
+    let (status, done) = load("deep/down/plum.adapter", None).await;
+    assert_eq!((status, done.as_str().unwrap().starts_with("Success")), (200, true), "{done}");
+    let plum = say().await;
+    let (status, taken) = load("deep/fig", None).await;
+    assert_eq!((status, taken["error"]["param"].as_str()), (400, Some("lora_name")), "{taken}");
+    assert!(taken["error"]["message"].as_str().unwrap().contains("`load_inplace`"));
+
+    let absolute = deep.join("fig/adapter_model.safetensors");
+    for (path, why) in [
+        ("deep/nothing", "there is none"),
+        ("../all/plum", "there is none"),
+        ("deep/down", "PEFT folder"),
+        ("deep/notes.txt", "does not begin as one"),
+        (absolute.to_str().unwrap(), "`openledger adapter pack`"),
+        ("deep/foreign.adapter", "another base"),
+    ] {
+        for inplace in [None, Some(true)] {
+            let (status, error) = load(path, inplace).await;
+            let param = error["error"]["param"].as_str();
+            assert_eq!((status, param), (400, Some("lora_path")), "{path}: {error}");
+            let message = error["error"]["message"].as_str().unwrap();
+            assert!(message.contains(why), "{path}: {message}");
+        }
+    }
+    assert_eq!(say().await, plum, "what was refused changed nothing");
+
+    assert_eq!(load("deep/fig", Some(false)).await.0, 400);
+    assert_eq!(load("deep/fig", Some(true)).await.0, 200);
+    let fig = say().await;
+    assert_ne!(fig, plum);
+    // New numbers under the name it has: what a trainer does after each step.
+    packed("plum").save(&deep.join("fig.adapter"), base.hash()).unwrap();
+    assert_eq!(load("deep/fig.adapter", Some(true)).await.0, 200);
+    assert_eq!(say().await, plum);
+    let (_, listed) = serve.get("/adapters").await;
+    assert_eq!(listed["total"], 1, "{listed}");
+    assert_eq!(serve.post("/unload_lora_adapter", json!({ "lora_name": "fruit" })).await.0, 200);
+    assert_eq!(load("deep/fig", Some(true)).await.0, 200, "a name that is free is taken");
+    assert_eq!(say().await, fig);
 }
 
 #[tokio::test]

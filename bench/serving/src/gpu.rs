@@ -16,12 +16,21 @@ use openledger_tensor::Random;
 
 use crate::job::Shape;
 
+/// As in the tests of the decoder, where the mixes are smaller.
+#[path = "../../../crates/cuda/src/tests/random_mix.rs"]
+mod random_mix;
+
+use random_mix::{Blend, RandomMix, random_adapter, random_tokens};
+
 /// Rank of the adapters.
 const RANK: usize = 8;
 /// Adapters that there are.
 const ADAPTERS: usize = 256;
 /// Tokens of a prompt in measurements of speed.
 const PROMPT: usize = 128;
+/// Sequences of a random mix, and tokens of the longest at most.
+const MIXED: usize = 24;
+const MIXED_TOKENS_MAX: usize = 150;
 /// Steps on the clock, after some that are not.
 const STEPS: usize = 64;
 const WARM_UP: usize = 8;
@@ -42,8 +51,6 @@ pub(crate) struct GpuOptions {
     #[arg(long)]
     large: bool,
 }
-
-type Blend = Vec<(Arc<ServingAdapter>, f32)>;
 
 /// Runs everything and returns the tables.
 pub(crate) fn run(options: &GpuOptions) -> Result<String> {
@@ -83,64 +90,20 @@ pub(crate) fn run(options: &GpuOptions) -> Result<String> {
     Ok(report)
 }
 
-/// Small models that use every switch of the architecture between them, and the one that is measured.
-fn families() -> Result<Vec<(&'static str, DecoderConfig)>> {
+/// Small models of every family, and the one that is measured.
+fn families() -> Vec<(&'static str, DecoderConfig)> {
     let shape = serde_json::json!({
         "hidden_size": 128, "intermediate_size": 200, "num_hidden_layers": 3, "num_attention_heads": 6,
         "num_key_value_heads": 2, "head_dim": 24, "vocab_size": 1000, "max_position_embeddings": 2048,
         "rms_norm_eps": 1e-6, "tie_word_embeddings": true
     });
-    let families = [
-        (
-            "Llama, scaled, biases",
-            serde_json::json!({
-                "model_type": "llama", "attention_bias": true, "mlp_bias": true,
-                "rope_scaling": {"rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0,
-                                 "high_freq_factor": 4.0, "original_max_position_embeddings": 512}
-            }),
-        ),
-        (
-            "Qwen 2, sliding",
-            serde_json::json!({
-                "model_type": "qwen2", "use_sliding_window": true, "sliding_window": 20, "max_window_layers": 1
-            }),
-        ),
-        ("Qwen 3", serde_json::json!({"model_type": "qwen3", "tie_word_embeddings": false})),
-        (
-            "Gemma 2",
-            serde_json::json!({
-                "model_type": "gemma2", "hidden_activation": "gelu_pytorch_tanh", "query_pre_attn_scalar": 20.0,
-                "attn_logit_softcapping": 5.0, "final_logit_softcapping": 3.0, "sliding_window": 17
-            }),
-        ),
-        (
-            "Gemma 3",
-            serde_json::json!({
-                "model_type": "gemma3_text", "hidden_activation": "gelu_pytorch_tanh",
-                "query_pre_attn_scalar": 20.0, "sliding_window": 33, "sliding_window_pattern": 2,
-                "rope_theta": 1e6, "rope_local_base_freq": 1e4
-            }),
-        ),
-    ];
-    let mut all = vec![("Llama, 32 M", Shape::Llama32M.config())];
-    for (name, family) in families {
-        let mut json = shape.clone();
-        for (key, value) in family.as_object().wrap_err("an object")? {
-            json[key] = value.clone();
-        }
-        all.push((name, DecoderConfig::from_json(json.to_string().as_bytes())?));
-    }
-    Ok(all)
+    let measured = [("Llama, 32 M", Shape::Llama32M.config())];
+    measured.into_iter().chain(random_mix::families(&shape, 512)).collect()
 }
 
-fn adapters(config: &DecoderConfig, count: usize) -> Result<Vec<Adapter>> {
+fn adapters(config: &DecoderConfig, count: usize) -> Vec<Adapter> {
     let layout = LoraLayout::new(config, RANK, 16.0, &Site::ALL);
-    let one = |seed: usize| {
-        let mut random = Random::new(seed as u64, 7);
-        let values: Vec<f32> = (0..layout.len()).map(|_| random.normal() * 0.05).collect();
-        Ok(Adapter::new(layout.clone(), &values)?)
-    };
-    (0..count).map(one).collect()
+    (0..count).map(|seed| random_adapter(&layout, seed as u64, 0.05)).collect()
 }
 
 fn packed(adapters: &[Adapter]) -> Vec<Arc<ServingAdapter>> {
@@ -164,63 +127,19 @@ fn on_device(
     Ok(device.decoder(config.clone(), weights.clone(), settings)?)
 }
 
-/// A sequence on its way.
-struct Sequence {
-    text: Vec<u32>,
-    blend: Blend,
-    pages: Vec<PageId>,
-    read: usize,
-}
-
 /// Steps over random pieces of random sequences until all are read.
 fn random_steps(
     config: &DecoderConfig,
     packed: &[Arc<ServingAdapter>],
     seed: u64,
-    mut look: impl FnMut(&[SequenceStep<'_>]) -> Result<()>,
+    look: impl FnMut(&[SequenceStep<'_>]) -> Result<()>,
 ) -> Result<()> {
-    let mut random = Random::new(seed, 1);
-    let mut free: Vec<PageId> = (0..256).map(PageId).collect();
-    random.shuffle(&mut free);
-    let mut all: Vec<Sequence> = (0..24)
-        .map(|_| {
-            let n = 1 + random.below(150);
-            let token = |_| random.below(config.vocab_size) as u32;
-            let text: Vec<u32> = (0..n).map(token).collect();
-            let pages = free.split_off(free.len() - n.div_ceil(PAGE_TOKENS));
-            let mut blend = Blend::new();
-            for _ in 0..random.below(4) {
-                blend.push((packed[random.below(packed.len())].clone(), random.normal()));
-            }
-            Sequence { text, blend, pages, read: 0 }
-        })
-        .collect();
-    while all.iter().any(|s| s.read < s.text.len()) {
-        let mut pieces = Vec::new();
-        for (i, s) in all.iter().enumerate() {
-            let left = s.text.len() - s.read;
-            if left > 0 && random.below(3) > 0 {
-                pieces.push((i, 1 + random.below(left.min(70)), random.below(4) > 0));
-            }
-        }
-        let steps: Vec<SequenceStep<'_>> = pieces
-            .iter()
-            .map(|(i, n, wanted)| SequenceStep {
-                tokens: &all[*i].text[all[*i].read..][..*n],
-                before: all[*i].read,
-                pages: &all[*i].pages,
-                adapters: &all[*i].blend,
-                logits_wanted: *wanted,
-            })
-            .collect();
-        if !steps.is_empty() {
-            look(&steps)?;
-        }
-        for (i, n, _) in pieces {
-            all[i].read += n;
-        }
-    }
-    Ok(())
+    let mut random = Random::new(seed, 2);
+    let lengths: Vec<usize> = (0..MIXED).map(|_| 1 + random.below(MIXED_TOKENS_MAX)).collect();
+    let vocabulary = config.vocab_size;
+    let mix = RandomMix { lengths: &lengths, vocabulary, piece_tokens_max: 70, seed };
+    let one = |random: &mut Random| (packed[random.below(packed.len())].clone(), random.normal());
+    mix.steps(|random| (0..random.below(4)).map(|_| one(random)).collect(), look)
 }
 
 fn same_bits(a: &Option<Vec<f32>>, b: &Option<Vec<f32>>) -> bool {
@@ -238,16 +157,17 @@ fn compare_bits(device: &Device, mixes: u64) -> Result<String> {
         "| f32, bit by bit | keys and values | steps | logits | different |\n|---|---|---|---|---|\n",
     );
     let mut wrong = 0usize;
-    for (name, config) in families()? {
+    for (name, config) in families() {
         let weights = Weights::random(&config, 3);
-        let packed = packed(&adapters(&config, 8)?);
+        let packed = packed(&adapters(&config, 8));
         for kv_form in [KvForm::F32, KvForm::Bf16] {
             let mut ours = on_device(device, &config, &weights, DeviceForm::F32, kv_form)?;
             let theirs =
                 ServingDecoder::new(config.clone(), weights.clone(), WeightForm::F32, kv_form);
             let (mut steps_run, mut logits, mut different) = (0, 0, 0);
             for seed in 0..mixes {
-                let mut kv: KvPages = theirs.pages(256);
+                let mut kv: KvPages =
+                    theirs.pages(MIXED * MIXED_TOKENS_MAX.div_ceil(PAGE_TOKENS) + 2);
                 random_steps(&config, &packed, seed, |steps| {
                     let (found, expected) = (ours.step(steps)?, theirs.step(&mut kv, steps)?);
                     steps_run += 1;
@@ -276,18 +196,18 @@ fn compare_bf16(device: &Device, mixes: u64) -> Result<String> {
          |---|---|---|---|---|\n",
     );
     let (mut worst, mut moved) = (0.0f32, 0usize);
-    for (name, config) in families()? {
+    for (name, config) in families() {
         // A cap on logits would make small errors of large ones look large.
         let config = DecoderConfig { final_logit_softcapping: None, ..config };
         let weights = Weights::random(&config, 3);
-        let packed = packed(&adapters(&config, 8)?);
+        let packed = packed(&adapters(&config, 8));
         let form = DeviceForm::Bf16;
         let mut together = on_device(device, &config, &weights, form, KvForm::Bf16)?;
         let mut alone = on_device(device, &config, &weights, form, KvForm::Bf16)?;
         let theirs = ServingDecoder::new(config.clone(), weights, WeightForm::Bf16, KvForm::Bf16);
         let (mut rows, mut distance, mut same, mut changed) = (0usize, 0.0f32, 0usize, 0usize);
         for seed in 0..mixes {
-            let mut kv: KvPages = theirs.pages(256);
+            let mut kv: KvPages = theirs.pages(MIXED * MIXED_TOKENS_MAX.div_ceil(PAGE_TOKENS) + 2);
             random_steps(&config, &packed, seed, |steps| {
                 let (found, expected) = (together.step(steps)?, theirs.step(&mut kv, steps)?);
                 for ((step, found), expected) in steps.iter().zip(&found).zip(&expected) {
@@ -322,9 +242,9 @@ fn likeliest(logits: &[f32]) -> u32 {
 fn scoring(device: &Device) -> Result<String> {
     let config = Shape::Llama32M.config();
     let weights = Weights::random(&config, 5);
-    let adapters = adapters(&config, 24)?;
+    let adapters = adapters(&config, 24);
     let mut random = Random::new(5, 5);
-    let tokens: Vec<u32> = (0..192).map(|_| random.below(config.vocab_size) as u32).collect();
+    let tokens = random_tokens(192, config.vocab_size, &mut random);
     let request = |adapter| ScoreRequest { tokens: &tokens, answer_start: 128, adapter };
     let requests: Vec<ScoreRequest<'_>> =
         std::iter::once(None).chain(adapters.iter().map(Some)).map(request).collect();
@@ -362,7 +282,7 @@ fn speed(
     let kv_form = if form == DeviceForm::F32 { KvForm::F32 } else { KvForm::Bf16 };
     let mut decoder = on_device(device, config, weights, form, kv_form)?;
     // Large adapters take longer to make than to run; the pool is as large as a batch needs.
-    let pool = packed(&adapters(config, if config.hidden_size > 1024 { 64 } else { ADAPTERS })?);
+    let pool = packed(&adapters(config, if config.hidden_size > 1024 { 64 } else { ADAPTERS }));
     let each = (PROMPT + WARM_UP + STEPS).div_ceil(PAGE_TOKENS);
     let mut table = String::new();
     let pages = decoder.pages();
@@ -403,7 +323,7 @@ fn measure(
     };
     let blends: Vec<Blend> = (0..batch).map(blend).collect();
     let prompts: Vec<Vec<u32>> =
-        (0..batch).map(|_| (0..PROMPT).map(|_| random.below(vocab) as u32).collect()).collect();
+        (0..batch).map(|_| random_tokens(PROMPT, vocab, &mut random)).collect();
     let mut last = vec![0u32; batch];
     let mut prompt_seconds = 0.0;
     // Twice: the first time memory is taken and adapters are copied.

@@ -18,7 +18,7 @@ use crate::{
 pub async fn attribution(args: BenchAttributionArgs, output: Output) -> Result<(), Failure> {
     let folder = tempfile::tempdir().or_fail(Exit::Failure, "cannot create a temporary folder")?;
     let config = LocalConfig::on_free_ports(folder.path(), args.train.base.as_deref());
-    let local = Local::start(config).await?;
+    let local = Local::start(config.ready().await?).await?;
     let outcome = measure(&args, &local, output).await;
     local.stop().await?;
     outcome

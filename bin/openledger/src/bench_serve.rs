@@ -22,8 +22,8 @@ use tokio::time::{sleep_until, timeout};
 
 use crate::{
     cli::BenchServeArgs,
-    embedded,
     failure::{Exit, Failure, OrFail},
+    from_hub,
     output::{Output, print, tell},
 };
 
@@ -64,10 +64,7 @@ struct Phase {
 /// Runs the benchmark. The server is a process of its own, ended with the benchmark.
 pub async fn run(args: BenchServeArgs, output: Output) -> Result<(), Failure> {
     let folder = tempfile::tempdir().or_fail(Exit::Failure, "cannot create a temporary folder")?;
-    let base = match &args.base {
-        Some(base) => base.clone(),
-        None => embedded::nano(folder.path())?,
-    };
+    let base = from_hub::base_or_nano(args.base.as_deref(), folder.path()).await?;
     let adapters = folder.path().join("adapters");
     let names = write_adapters(&base, &adapters, &args)?;
     let server = Server::start(&base, &adapters, &args)?;

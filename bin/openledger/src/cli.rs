@@ -221,9 +221,10 @@ pub struct RecordsArgs {
 /// How the model is trained.
 #[derive(Debug, Clone, Args)]
 pub struct TrainArgs {
-    /// Base model folder in Hugging Face layout; the built-in nano by default.
-    #[arg(long, value_name = "DIR")]
-    pub base: Option<PathBuf>,
+    /// Base model: a folder in Hugging Face layout, or `org/name[@revision]`, which is fetched as `serve` does;
+    /// the built-in nano by default.
+    #[arg(long, value_name = "DIR|NAME")]
+    pub base: Option<String>,
     /// Training steps; chosen from the number of records by default.
     #[arg(long)]
     pub steps: Option<u32>,
@@ -417,9 +418,9 @@ pub struct OpenArgs {
     /// Name of the model.
     #[arg(long, value_name = "NAME")]
     pub model: String,
-    /// Base model folder; the built-in nano by default.
-    #[arg(long, value_name = "DIR")]
-    pub base: Option<PathBuf>,
+    /// Base model: a folder, or `org/name[@revision]`; the built-in nano by default.
+    #[arg(long, value_name = "DIR|NAME")]
+    pub base: Option<String>,
     /// Players of the new design at most, 1 to 63: as many groups are opened as have room.
     #[arg(long, default_value_t = openledger_attribution::PLAYERS_MAX,
         value_parser = clap::value_parser!(u8).range(1..=63))]
@@ -453,9 +454,9 @@ pub enum BenchCommand {
 /// The server and the load. Everything stays on this machine.
 #[derive(Debug, Args)]
 pub struct BenchServeArgs {
-    /// Folder of the base; the built-in nano by default.
-    #[arg(long, value_name = "DIR")]
-    pub base: Option<PathBuf>,
+    /// Base model: a folder, or `org/name[@revision]`; the built-in nano by default.
+    #[arg(long, value_name = "DIR|NAME")]
+    pub base: Option<String>,
     /// Random adapters that requests go to in turn; with 0 all go to the base.
     #[arg(long, default_value_t = 64)]
     pub adapters: usize,

@@ -26,7 +26,7 @@ pub async fn run(args: DemoArgs, output: Output) -> Result<(), Failure> {
     screen.line("OpenLedger demo: everything runs on this machine, nothing leaves it\n");
     let folder = Folder::choose(args.data_dir.as_deref())?;
     let config = LocalConfig::on_free_ports(folder.path(), args.train.base.as_deref());
-    let local = Local::start(config).await?;
+    let local = Local::start(config.ready().await?).await?;
     let outcome = tokio::select! {
         outcome = life_of_a_payment(&args, &local, &screen, folder.path()) => outcome,
         _ = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Interrupted, "interrupted")),

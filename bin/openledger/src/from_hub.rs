@@ -1,11 +1,14 @@
 //! Folders of models and adapters by path or by name, with what a person sees while they are fetched.
+//!
+//! **Invariant:** every command that takes a base or an adapter by name finds it here.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use indicatif::{HumanBytes, ProgressBar};
 use openledger_hub::{Content, Event, Hub};
 
 use crate::{
+    embedded,
     failure::{Exit, Failure, OrFail},
     output::tell,
     terminal::Terminal,
@@ -26,6 +29,14 @@ pub async fn folder(model: &str, content: Content) -> Result<PathBuf, Failure> {
     });
     let found = found.await.or_fail(Exit::Failure, "the download ended unexpectedly")?;
     found.or_fail(Exit::NotFound, format!("there is no {what} {model}"))
+}
+
+/// The folder of a base that may be left out: then of the built-in nano, which is put under `data_dir`.
+pub async fn base_or_nano(model: Option<&str>, data_dir: &Path) -> Result<PathBuf, Failure> {
+    match model {
+        Some(model) => folder(model, Content::Base).await,
+        None => embedded::nano(data_dir),
+    }
 }
 
 /// Progress of a download on stderr.

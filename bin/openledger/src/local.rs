@@ -17,12 +17,12 @@ use openledger_model::{
 };
 use openledger_openlora::Engine;
 use openledger_primitives::OpenAmount;
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
     chain::{devnet_genesis, start_node},
-    embedded,
     failure::{Exit, Failure, OrFail},
+    from_hub,
 };
 
 /// Prepaid balance that a devnet's payer starts with.
@@ -52,32 +52,43 @@ pub struct Local {
 /// What a local set-up is started with.
 pub struct LocalConfig<'a> {
     pub data_dir: &'a Path,
-    /// Folder of the base; the built-in nano if none is named.
-    pub base_dir: Option<&'a Path>,
+    /// The base by path or name; the built-in nano if none is named.
+    pub base: Option<&'a str>,
     pub rpc_addr: SocketAddr,
     pub api_addr: SocketAddr,
 }
 
 impl<'a> LocalConfig<'a> {
     /// On ports that happen to be free.
-    pub fn on_free_ports(data_dir: &'a Path, base_dir: Option<&'a Path>) -> Self {
+    pub fn on_free_ports(data_dir: &'a Path, base: Option<&'a str>) -> Self {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        Self { data_dir, base_dir, rpc_addr: any, api_addr: any }
+        Self { data_dir, base, rpc_addr: any, api_addr: any }
     }
+
+    /// Sees that there is what is needed, and fetches the base where it has a name and is not here. May be given
+    /// up at any time: what came of a download is kept, and nothing runs yet.
+    pub async fn ready(self) -> Result<Ready<'a>, Failure> {
+        create_dir(self.data_dir)?;
+        // Bound before anything is fetched or started, so that a port in use costs nothing.
+        let listener = bind(self.api_addr).await.map_err(gateway_failure)?;
+        let base_dir = from_hub::base_or_nano(self.base, self.data_dir).await?;
+        Ok(Ready { data_dir: self.data_dir, rpc_addr: self.rpc_addr, listener, base_dir })
+    }
+}
+
+/// All that a local set-up needs in order to start.
+pub struct Ready<'a> {
+    data_dir: &'a Path,
+    rpc_addr: SocketAddr,
+    listener: TcpListener,
+    base_dir: PathBuf,
 }
 
 impl Local {
     /// Starts everything; what the data folder holds is continued.
-    pub async fn start(config: LocalConfig<'_>) -> Result<Self, Failure> {
-        let LocalConfig { data_dir, base_dir, rpc_addr, api_addr } = config;
-        create_dir(data_dir)?;
-        // Bound before anything is started, so that a port in use costs nothing.
-        let listener = bind(api_addr).await.map_err(gateway_failure)?;
+    pub async fn start(ready: Ready<'_>) -> Result<Self, Failure> {
+        let Ready { data_dir, rpc_addr, listener, base_dir } = ready;
         let address = listener.local_addr().or_fail(Exit::Failure, "the API has no address")?;
-        let base_dir = match base_dir {
-            Some(base_dir) => base_dir.to_owned(),
-            None => embedded::nano(data_dir)?,
-        };
         let base = Decoder::load(&base_dir).or_fail(
             Exit::Failure,
             format!("cannot load the base model in {}", base_dir.display()),

@@ -15,8 +15,8 @@ use crate::{
 
 /// `openledger attribution open`.
 pub async fn run(args: OpenArgs, output: Output) -> Result<(), Failure> {
-    let local =
-        Local::start(LocalConfig::on_free_ports(&args.data_dir, args.base.as_deref())).await?;
+    let config = LocalConfig::on_free_ports(&args.data_dir, args.base.as_deref());
+    let local = Local::start(config.ready().await?).await?;
     let outcome = open(&args, &local, output).await;
     local.stop().await?;
     outcome

@@ -16,13 +16,17 @@ use crate::{
 /// `openledger up`.
 pub async fn run(args: UpArgs, output: Output) -> Result<(), Failure> {
     let mut stop = StopSignal::listen()?;
-    let local = Local::start(LocalConfig {
+    let config = LocalConfig {
         data_dir: &args.data_dir,
-        base_dir: args.train.base.as_deref(),
+        base: args.train.base.as_deref(),
         rpc_addr: args.rpc_addr,
         api_addr: args.api_addr,
-    })
-    .await?;
+    };
+    let ready = tokio::select! {
+        ready = config.ready() => ready?,
+        () = stop.received() => return Ok(()),
+    };
+    let local = Local::start(ready).await?;
     let outcome = tokio::select! {
         outcome = serve(&args, &local, output) => outcome,
         () = stop.received() => Ok(()),

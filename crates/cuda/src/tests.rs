@@ -5,6 +5,7 @@
 mod attention;
 mod compilation;
 mod products;
+mod random_mix;
 mod rows;
 mod whole_model;
 

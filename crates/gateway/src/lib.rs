@@ -18,6 +18,7 @@
 
 mod adapter_view;
 mod announcement;
+mod api_frame;
 mod api_key;
 mod ask;
 mod certify;
@@ -54,6 +55,7 @@ mod work_folder;
 mod worker;
 
 pub use announcement::{Announcement, TracedStates};
+pub use api_frame::{BODY_BYTES_MAX, bind};
 pub use api_key::new_api_key;
 pub use certify::{
     CERTIFIED_ANSWERS_MAX, certificate_seed, check_certificate, make_certificate,
@@ -81,7 +83,7 @@ pub use publish::{
 };
 pub use published_model::{ModelManifest, PublishedModel, design_root, training_records};
 pub use retrain::{Retraining, SegmentReport, trace_root};
-pub use server::{BODY_BYTES_MAX, bind, serve};
+pub use server::serve;
 pub use settler::settle_receipts;
 pub use store::{ReceiptStatus, Store, StoredReceipt};
 pub use training::{TrainedModel, TrainingJob, TrainingProgress, train, train_opening};

@@ -106,10 +106,6 @@ impl ModelServer {
         self.text.engine.capacity().adapters_registered
     }
 
-    fn engine(&self) -> &Engine {
-        &self.text.engine
-    }
-
     /// Refuses whoever lacks the key.
     fn authenticate(&self, key: Option<&str>) -> Result<(), ApiError> {
         // Digests are compared, so that the time says nothing about the key.

@@ -7,6 +7,9 @@
 //! other place to come back from, so the adapter itself is kept here, outside the engine's memory budget,
 //! until it is unregistered.
 //!
+//! An adapter that was replaced under its name can be named no longer, but is kept until the answers that were
+//! promised it have ended: they may have to read it yet.
+//!
 //! **Invariant:** a name stands for one content: a folder whose content changed while it was registered is
 //! refused, because cached prefixes of the old content may be in use.
 //! **Invariant:** a broken adapter is not read again before its back-off has passed.
@@ -102,6 +105,8 @@ struct Entry {
 pub(crate) struct AdapterCatalog {
     /// By number. Numbers of unregistered adapters stay empty.
     entries: Vec<Option<Box<Entry>>>,
+    /// Those that others took the names of.
+    replaced: HashMap<AdapterId, Box<Entry>>,
     by_hash: HashMap<AdapterHash, AdapterId>,
     by_name: HashMap<Arc<str>, AdapterId>,
     scanned: Vec<PathBuf>,
@@ -144,6 +149,34 @@ impl AdapterCatalog {
         self.add(name, place, file_bytes.len()).ok_or_else(|| Error::NameTaken(name.to_owned()))
     }
 
+    /// As [`Self::register_folder`], but what has the name already gives way. Returns the new one, and the one
+    /// that gave way, which is kept until [`Self::let_go`].
+    pub(crate) fn replace_folder(
+        &mut self,
+        name: &str,
+        path: &Path,
+    ) -> Result<(AdapterId, Option<AdapterId>), Error> {
+        let Some(old) = self.named(name) else {
+            return self.register_folder(name, path).map(|id| (id, None));
+        };
+        let entry = self.take(old);
+        match self.register_folder(name, path) {
+            Ok(id) => {
+                self.replaced.insert(old, entry);
+                Ok((id, Some(old)))
+            }
+            Err(error) => {
+                self.put_back(old, entry);
+                Err(error)
+            }
+        }
+    }
+
+    /// Forgets an adapter that was replaced.
+    pub(crate) fn let_go(&mut self, id: AdapterId) {
+        self.replaced.remove(&id);
+    }
+
     /// Registers every PEFT folder and every packed file in `folder` under its name. Returns how many are
     /// new. Names that are taken, or are no text, are passed over.
     pub(crate) fn scan(&mut self, folder: &Path) -> std::io::Result<usize> {
@@ -171,15 +204,7 @@ impl AdapterCatalog {
     /// Forgets an adapter. Errors: [`Error::UnknownAdapter`].
     pub(crate) fn unregister(&mut self, adapter: &AdapterRef) -> Result<AdapterId, Error> {
         let id = self.find(adapter)?;
-        let entry = self.entries[id.0 as usize].take().expect("names lead to adapters");
-        if let Some(hash) = entry.hash
-            && self.by_hash.get(&hash) == Some(&id)
-        {
-            self.by_hash.remove(&hash);
-        }
-        if let Name::Text(name) = &entry.name {
-            self.by_name.remove(name);
-        }
+        self.take(id);
         Ok(id)
     }
 
@@ -220,20 +245,22 @@ impl AdapterCatalog {
         hash: AdapterHash,
         bytes: usize,
     ) -> Result<(), String> {
-        let Some(entry) = self.entries[id.0 as usize].as_deref_mut() else {
+        let Some(entry) = self.known_mut(id) else {
             return Err("it was unregistered while it was read".to_owned());
         };
         if let Some(known) = entry.hash.filter(|known| *known != hash) {
             return Err(format!("its content is {hash}, it was registered as {known}"));
         }
         (entry.hash, entry.resident_bytes, entry.broken) = (Some(hash), bytes, None);
-        self.by_hash.entry(hash).or_insert(id);
+        if !self.replaced.contains_key(&id) {
+            self.by_hash.entry(hash).or_insert(id);
+        }
         Ok(())
     }
 
     /// Notes whether an adapter stays in memory.
     pub(crate) fn set_pinned(&mut self, id: AdapterId, pinned: bool) {
-        if let Some(entry) = self.entries[id.0 as usize].as_deref_mut() {
+        if let Some(entry) = self.known_mut(id) {
             entry.pinned = pinned;
         }
     }
@@ -250,14 +277,14 @@ impl AdapterCatalog {
 
     /// Notes that an adapter is no longer in memory.
     pub(crate) fn gone(&mut self, id: AdapterId) {
-        if let Some(entry) = self.entries[id.0 as usize].as_deref_mut() {
+        if let Some(entry) = self.known_mut(id) {
             entry.resident_bytes = 0;
         }
     }
 
     /// Notes that an adapter could not be read. Returns what its requests are told.
     pub(crate) fn failed(&mut self, id: AdapterId, why: String, now: Duration) -> Error {
-        let Some(entry) = self.entries[id.0 as usize].as_deref_mut() else {
+        let Some(entry) = self.known_mut(id) else {
             let adapter = "unregistered".to_owned();
             return Error::BrokenAdapter { adapter, why, retry_after_ms: 0 };
         };
@@ -341,8 +368,50 @@ impl AdapterCatalog {
         id
     }
 
+    /// What is registered under exactly this name: a hash only names what was registered by it.
+    fn named(&self, name: &str) -> Option<AdapterId> {
+        match AdapterHash::parse(name).filter(|hash| hex(*hash) == name) {
+            Some(hash) => {
+                let id = self.by_hash.get(&hash).copied()?;
+                self.entry(id).is_some_and(|entry| matches!(entry.name, Name::Hash)).then_some(id)
+            }
+            None => self.by_name.get(name).copied(),
+        }
+    }
+
+    /// Takes an adapter and its names out.
+    fn take(&mut self, id: AdapterId) -> Box<Entry> {
+        let entry = self.entries[id.0 as usize].take().expect("names lead to adapters");
+        if let Some(hash) = entry.hash
+            && self.by_hash.get(&hash) == Some(&id)
+        {
+            self.by_hash.remove(&hash);
+        }
+        if let Name::Text(name) = &entry.name {
+            self.by_name.remove(name);
+        }
+        entry
+    }
+
+    /// Undoes [`Self::take`].
+    fn put_back(&mut self, id: AdapterId, entry: Box<Entry>) {
+        if let Some(hash) = entry.hash {
+            self.by_hash.entry(hash).or_insert(id);
+        }
+        if let Name::Text(name) = &entry.name {
+            self.by_name.insert(Arc::clone(name), id);
+        }
+        self.entries[id.0 as usize] = Some(entry);
+    }
+
     fn entry(&self, id: AdapterId) -> Option<&Entry> {
-        self.entries.get(id.0 as usize)?.as_deref()
+        let registered = self.entries.get(id.0 as usize)?.as_deref();
+        registered.or_else(|| self.replaced.get(&id).map(|entry| &**entry))
+    }
+
+    fn known_mut(&mut self, id: AdapterId) -> Option<&mut Entry> {
+        let registered = self.entries.get_mut(id.0 as usize)?.as_deref_mut();
+        registered.or_else(|| self.replaced.get_mut(&id).map(|entry| &mut **entry))
     }
 
     fn entry_mut(&mut self, id: AdapterId) -> &mut Entry {
@@ -450,6 +519,51 @@ mod tests {
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
         assert_eq!(catalog.arrived(id, AdapterHash([1; 32]), 5), Ok(()));
         assert_eq!(catalog.info(id).and_then(|info| info.broken), None);
+    }
+
+    #[test]
+    fn what_was_replaced_is_kept_without_its_name_until_it_is_let_go() {
+        let root = tempfile::tempdir().expect("writable");
+        folder_with(root.path(), "poet");
+        folder_with(root.path(), "better");
+        let (folder, better) = (root.path().join("poet"), root.path().join("better"));
+        let mut catalog = AdapterCatalog::default();
+        assert_eq!(catalog.replace_folder("poet", &folder), Ok((AdapterId(0), None)));
+        let (old, hash) = (AdapterId(0), AdapterHash([1; 32]));
+        assert_eq!(catalog.arrived(old, hash, 5), Ok(()));
+
+        let missing = catalog.replace_folder("poet", &root.path().join("missing"));
+        assert!(matches!(missing, Err(Error::Invalid { field: "lora_path", .. })), "{missing:?}");
+        assert_eq!(catalog.find(&named("poet")), Ok(old));
+        assert_eq!(catalog.find(&hash.into()), Ok(old));
+
+        assert_eq!(catalog.replace_folder("poet", &better), Ok((AdapterId(1), Some(old))));
+        assert_eq!(catalog.find(&named("poet")), Ok(AdapterId(1)));
+        assert!(catalog.find(&hash.into()).is_err());
+        assert_eq!((catalog.len(), catalog.list(0, 10).len()), (1, 1));
+        let Some((AdapterSource::Folder(path), _)) = catalog.source(old) else { panic!("kept") };
+        assert_eq!(path, folder);
+        // Evicted and read again for an answer that waited: not to be found by its hash all the same.
+        catalog.gone(old);
+        assert_eq!(catalog.arrived(old, hash, 5), Ok(()));
+        assert!(catalog.arrived(old, AdapterHash([2; 32]), 5).is_err());
+        assert!(catalog.find(&hash.into()).is_err());
+        catalog.let_go(old);
+        assert!(catalog.source(old).is_none());
+    }
+
+    #[test]
+    fn a_hash_that_is_the_name_of_an_adapter_does_not_replace_another_of_that_content() {
+        let root = tempfile::tempdir().expect("writable");
+        folder_with(root.path(), "poet");
+        let folder = root.path().join("poet");
+        let mut catalog = AdapterCatalog::default();
+        let hash = AdapterHash([0xab; 32]);
+        let poet = catalog.register_folder("poet", &folder).expect("new");
+        assert_eq!(catalog.arrived(poet, hash, 5), Ok(()));
+        let taken = catalog.replace_folder(&hex(hash), &folder);
+        assert_eq!(taken, Err(Error::NameTaken(hex(hash))));
+        assert_eq!(catalog.find(&named("poet")), Ok(poet));
     }
 
     #[test]

@@ -69,6 +69,8 @@ pub(crate) enum Command {
     Arrived,
     /// An adapter is no longer registered.
     Unload(AdapterId),
+    /// Another one has taken an adapter's name; answers that were promised it are still given.
+    Replaced(AdapterId),
     Pin(AdapterId, bool, oneshot::Sender<Result<(), Error>>),
     Stop,
 }
@@ -117,6 +119,7 @@ impl Shared {
     /// Takes `n` places in the queue. Errors: [`Error::Overloaded`].
     fn take_places(
         &self,
+        catalog: &AdapterCatalog,
         n: usize,
         tenant: &Arc<str>,
         blend: &[(AdapterId, f32)],
@@ -125,7 +128,7 @@ impl Shared {
         match self.queued.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
             Ok(_) => Ok(()),
             Err(_) => {
-                let names = self.catalog().names(blend);
+                let names = catalog.names(blend);
                 let mut metrics = self.metrics();
                 metrics.refused += 1;
                 metrics.count(tenant, &names, |all| all.refused += 1);
@@ -194,6 +197,13 @@ impl Handle {
     /// Errors: [`Error::NameTaken`], [`Error::Invalid`] if there is no adapter.
     pub fn register_folder(&self, name: &str, path: &Path) -> Result<(), Error> {
         self.inner.shared.catalog_mut().register_folder(name, path).map(drop)
+    }
+
+    /// As [`Self::register_folder`], but an adapter that has the name already gives way: requests from now on
+    /// get the new one, those that were taken before get the old one to their end. The new one is not pinned.
+    pub fn replace_folder(&self, name: &str, path: &Path) -> Result<(), Error> {
+        let (_, old) = self.inner.shared.catalog_mut().replace_folder(name, path)?;
+        old.map_or(Ok(()), |old| self.tell(Command::Replaced(old)))
     }
 
     /// Makes every PEFT folder in `folder`, and every packed file `<name>.adapter`, callable by its name.
@@ -284,8 +294,10 @@ impl Handle {
         request: GenerateRequest,
         n: usize,
     ) -> Result<Vec<async_mpsc::UnboundedReceiver<Event>>, Error> {
-        let blend = self.check(&request, n)?;
-        self.inner.shared.take_places(n, &request.tenant, &blend)?;
+        // Held until the request is on its way: what it names is not forgotten before it is there.
+        let catalog = self.inner.shared.catalog();
+        let blend = self.check(&catalog, &request, n)?;
+        self.inner.shared.take_places(&catalog, n, &request.tenant, &blend)?;
         // Unbounded, but never longer than `tokens_max`.
         let (events, receivers) = (0..n).map(|_| async_mpsc::unbounded_channel()).unzip();
         let checked = Checked { request, blend, events, at: Instant::now() };
@@ -296,7 +308,12 @@ impl Handle {
         Ok(receivers)
     }
 
-    fn check(&self, request: &GenerateRequest, n: usize) -> Result<Vec<(AdapterId, f32)>, Error> {
+    fn check(
+        &self,
+        catalog: &AdapterCatalog,
+        request: &GenerateRequest,
+        n: usize,
+    ) -> Result<Vec<(AdapterId, f32)>, Error> {
         let invalid = |field, why| Err(Error::Invalid { field, why });
         let shared = &self.inner.shared;
         if n == 0 || n > ANSWERS_MAX {
@@ -321,7 +338,7 @@ impl Handle {
             let all = request.adapters.len();
             return invalid("adapters", format!("a blend of {all}, at most {BLEND_MAX} are run"));
         }
-        let (catalog, now) = (shared.catalog(), shared.now());
+        let now = shared.now();
         let mut blend: Vec<(AdapterId, f32)> = Vec::with_capacity(request.adapters.len());
         for (adapter, weight) in &request.adapters {
             let id = catalog.find(adapter)?;

@@ -289,6 +289,13 @@ impl Scheduler {
         waited
     }
 
+    /// Whether a sequence, running or waiting, is of this adapter.
+    pub(crate) fn wants(&self, id: AdapterId) -> bool {
+        let of_it =
+            |sequence: &Sequence| sequence.blend().iter().any(|(adapter, _)| *adapter == id);
+        self.sequences.values().any(of_it)
+    }
+
     fn waiting_for(&self, id: AdapterId) -> impl Iterator<Item = (&SequenceId, &Sequence)> {
         self.sequences.iter().filter(move |(_, sequence)| {
             sequence.table.is_none() && sequence.blend().iter().any(|(adapter, _)| *adapter == id)

@@ -1,53 +1,29 @@
 //! A whole model, every family, against both decoders of the processor.
 
-use super::{bits, normals};
+use super::bits;
+use super::random_mix::{self, Blend, RandomMix, random_adapter, random_tokens};
 use crate::{DeviceConfig, DeviceDecoder, DeviceForm};
 use openledger_model::serving::{
-    KvForm, KvPages, PAGE_TOKENS, PageId, SequenceStep, ServingAdapter, ServingDecoder, WeightForm,
+    KvForm, KvPages, PageId, SequenceStep, ServingAdapter, ServingDecoder, WeightForm,
 };
 use openledger_model::{Adapter, Decoder, DecoderConfig, LoraLayout, ScoreRequest, Site, Weights};
 use openledger_tensor::Random;
 use proptest::prelude::*;
-use serde_json::{Value, json};
+use serde_json::json;
+use std::convert::Infallible;
 use std::sync::Arc;
 
-type Blend = Vec<(Arc<ServingAdapter>, f32)>;
+/// Of every model here.
+const VOCABULARY: usize = 64;
 
 /// Small models that use every switch of the architecture between them.
 fn families() -> Vec<DecoderConfig> {
     let shape = json!({
         "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4,
-        "num_key_value_heads": 2, "head_dim": 12, "vocab_size": 64, "max_position_embeddings": 96,
+        "num_key_value_heads": 2, "head_dim": 12, "vocab_size": VOCABULARY, "max_position_embeddings": 96,
         "rms_norm_eps": 1e-6, "tie_word_embeddings": true
     });
-    let families = [
-        json!({
-            "model_type": "llama", "attention_bias": true, "mlp_bias": true,
-            "rope_scaling": {"rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0,
-                             "high_freq_factor": 4.0, "original_max_position_embeddings": 24}
-        }),
-        json!({
-            "model_type": "qwen2", "use_sliding_window": true, "sliding_window": 20, "max_window_layers": 1
-        }),
-        json!({"model_type": "qwen3", "tie_word_embeddings": false}),
-        json!({
-            "model_type": "gemma2", "hidden_activation": "gelu_pytorch_tanh", "query_pre_attn_scalar": 20.0,
-            "attn_logit_softcapping": 5.0, "final_logit_softcapping": 3.0, "sliding_window": 17
-        }),
-        json!({
-            "model_type": "gemma3_text", "hidden_activation": "gelu_pytorch_tanh",
-            "query_pre_attn_scalar": 20.0, "sliding_window": 33, "sliding_window_pattern": 2,
-            "rope_theta": 1e6, "rope_local_base_freq": 1e4
-        }),
-    ];
-    let config = |family: &Value| {
-        let mut json = shape.clone();
-        for (name, value) in family.as_object().expect("an object") {
-            json[name] = value.clone();
-        }
-        DecoderConfig::from_json(json.to_string().as_bytes()).expect("a config")
-    };
-    families.iter().map(config).collect()
+    random_mix::families(&shape, 24).into_iter().map(|(_, config)| config).collect()
 }
 
 /// Weights whose size makes attention choose sharply, so that a wrong order of operations shows.
@@ -67,9 +43,7 @@ fn sized_weights(config: &DecoderConfig, seed: u64, size: f32) -> Weights {
 fn adapters(config: &DecoderConfig, size: f32) -> Vec<Adapter> {
     let one = |rank: usize, sites: &[Site], seed| {
         let layout = LoraLayout::new(config, rank, 2.0 * rank as f32, sites);
-        let values: Vec<f32> =
-            normals(layout.len(), &mut Random::new(seed, 7)).iter().map(|x| x * size).collect();
-        Adapter::new(layout, &values).expect("finite")
+        random_adapter(&layout, seed, size)
     };
     vec![
         one(3, &Site::ALL, 1),
@@ -88,7 +62,7 @@ fn blend(which: usize, packed: &[Arc<ServingAdapter>]) -> Blend {
 }
 
 fn tokens(n: usize, random: &mut Random) -> Vec<u32> {
-    (0..n).map(|_| random.below(64) as u32).collect()
+    random_tokens(n, VOCABULARY, random)
 }
 
 fn device(
@@ -101,14 +75,6 @@ fn device(
     DeviceDecoder::on(&super::device(), config.clone(), weights.clone(), settings).expect("memory")
 }
 
-/// A sequence on its way.
-struct Sequence {
-    text: Vec<u32>,
-    blend: Blend,
-    pages: Vec<PageId>,
-    read: usize,
-}
-
 /// Steps over random pieces of random sequences until all are read, each with what `look` sees of it.
 fn random_steps(
     packed: &[Arc<ServingAdapter>],
@@ -116,48 +82,15 @@ fn random_steps(
     seed: u64,
     mut look: impl FnMut(&[SequenceStep<'_>]),
 ) {
-    let mut random = Random::new(seed, 1);
-    let pages_of = |n: usize| n.div_ceil(PAGE_TOKENS);
-    let count: usize = lengths.iter().map(|n| pages_of(*n)).sum::<usize>() + 2;
-    let mut free: Vec<PageId> = (0..count as u32).map(PageId).collect();
-    random.shuffle(&mut free);
-    let mut all: Vec<Sequence> = lengths
-        .iter()
-        .map(|n| Sequence {
-            text: tokens(*n, &mut random),
-            blend: blend(random.below(6), packed),
-            pages: free.split_off(free.len() - pages_of(*n)),
-            read: 0,
-        })
-        .collect();
-    while all.iter().any(|s| s.read < s.text.len()) {
-        let mut pieces = Vec::new();
-        for (i, s) in all.iter().enumerate() {
-            let left = s.text.len() - s.read;
-            if left > 0 && random.below(3) > 0 {
-                pieces.push((i, 1 + random.below(left.min(20)), random.below(4) > 0));
-            }
-        }
-        let steps: Vec<SequenceStep<'_>> = pieces
-            .iter()
-            .map(|(i, n, wanted)| {
-                let s = &all[*i];
-                SequenceStep {
-                    tokens: &s.text[s.read..s.read + n],
-                    before: s.read,
-                    pages: &s.pages,
-                    adapters: &s.blend,
-                    logits_wanted: *wanted,
-                }
-            })
-            .collect();
-        if !steps.is_empty() {
-            look(&steps);
-        }
-        for (i, n, _) in pieces {
-            all[i].read += n;
-        }
-    }
+    let mix = RandomMix { lengths, vocabulary: VOCABULARY, piece_tokens_max: 20, seed };
+    let seen = mix.steps(
+        |random| blend(random.below(6), packed),
+        |steps| {
+            look(steps);
+            Ok::<_, Infallible>(())
+        },
+    );
+    seen.expect("infallible");
 }
 
 /// Root mean square of the difference, of that of the second.

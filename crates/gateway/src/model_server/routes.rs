@@ -3,26 +3,25 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::{
     Json, Router,
-    body::Bytes,
-    extract::{DefaultBodyLimit, Path, Query, State, rejection::BytesRejection},
-    http::{HeaderMap, header::CONTENT_TYPE},
-    middleware,
+    extract::{Path, Query, State},
+    http::HeaderMap,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use openledger_openlora::Handle as Engine;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::net::TcpListener;
 
 use super::ModelServer;
 use crate::{
-    BODY_BYTES_MAX, Error,
-    adapter_view::{self, Page},
+    Error,
+    adapter_view::Page,
+    api_frame::{
+        Api, Body, adapter_routes, bearer, body_of, exposition, keyed, serve_framed, with_ignored,
+    },
     openai::{ApiError, ChatRequest, CompletionRequest, EmbeddingsRequest},
-    server::{bearer, body_of, request_id, with_ignored},
 };
-
-type Body = Result<Bytes, BytesRejection>;
 
 /// Serves the models until `shutdown` resolves; requests under way are finished.
 pub async fn serve_models(
@@ -30,41 +29,30 @@ pub async fn serve_models(
     server: Arc<ModelServer>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), Error> {
-    axum::serve(listener, router(server))
-        .with_graceful_shutdown(shutdown)
-        .await
-        .map_err(|error| Error::io("serve", std::path::Path::new("the API"), error))
+    serve_framed(listener, routes(&server), server, shutdown).await
 }
 
-fn router(server: Arc<ModelServer>) -> Router {
-    let keyed = Router::new()
+fn routes(server: &Arc<ModelServer>) -> Router<Arc<ModelServer>> {
+    let of_who_has_the_key = Router::new()
         .route("/v1/chat/completions", post(chat))
         .route("/v1/completions", post(complete))
         .route("/v1/embeddings", post(embed))
         .route("/v1/models", get(models))
         .route("/v1/models/{model}", get(model))
-        .route("/v1/adapters", get(adapters))
-        .route("/v1/adapters/capacity", get(capacity))
+        .merge(adapter_routes())
         .route("/v1/load_lora_adapter", post(load))
-        .route("/v1/unload_lora_adapter", post(unload))
-        .layer(middleware::from_fn_with_state(Arc::clone(&server), authenticated));
-    Router::new()
-        .merge(keyed)
-        .route("/metrics", get(metrics))
-        .route("/healthz", get(|| async { "ok" }))
-        .fallback(|| async { ApiError::not_found("There is nothing at this path.") })
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(middleware::from_fn(request_id))
-        .with_state(server)
+        .route("/v1/unload_lora_adapter", post(unload));
+    keyed(of_who_has_the_key, server).route("/metrics", get(metrics))
 }
 
-async fn authenticated(
-    State(server): State<Arc<ModelServer>>,
-    request: axum::extract::Request,
-    next: middleware::Next,
-) -> Result<Response, ApiError> {
-    server.authenticate(bearer(request.headers()))?;
-    Ok(next.run(request).await)
+impl Api for ModelServer {
+    fn engine(&self) -> &Engine {
+        &self.text.engine
+    }
+
+    async fn check_key(&self, key: Option<&str>) -> Result<(), ApiError> {
+        self.authenticate(key)
+    }
 }
 
 async fn chat(State(server): State<Arc<ModelServer>>, body: Body) -> Result<Response, ApiError> {
@@ -101,16 +89,10 @@ async fn model(
     server.model(&name).map(Json)
 }
 
-async fn adapters(State(server): State<Arc<ModelServer>>, Query(page): Query<Page>) -> Json<Value> {
-    Json(adapter_view::adapters(server.engine(), &page))
-}
-
-async fn capacity(State(server): State<Arc<ModelServer>>) -> Json<Value> {
-    Json(adapter_view::capacity(server.engine()))
-}
-
 async fn load(State(server): State<Arc<ModelServer>>, body: Body) -> Result<String, ApiError> {
-    server.load(&json(body)?)
+    let load = json(body)?;
+    // It reads files.
+    tokio::task::spawn_blocking(move || server.load(&load)).await.map_err(ApiError::internal)?
 }
 
 async fn unload(State(server): State<Arc<ModelServer>>, body: Body) -> Result<String, ApiError> {
@@ -118,8 +100,7 @@ async fn unload(State(server): State<Arc<ModelServer>>, body: Body) -> Result<St
 }
 
 async fn metrics(State(server): State<Arc<ModelServer>>, headers: HeaderMap) -> Response {
-    let text = server.metrics(bearer(&headers));
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+    exposition(&server.metrics(bearer(&headers)))
 }
 
 fn json<T: DeserializeOwned>(body: Body) -> Result<T, ApiError> {

@@ -141,7 +141,14 @@ impl From<Engine> for ApiError {
             Engine::Length { .. } => Self::context_length("messages", message),
             Engine::Memory { .. } => Self::context_length("max_tokens", message),
             Engine::Invalid { field, why } => Self::invalid(field, why),
-            Engine::NameTaken(_) | Engine::Stopped | Engine::Model(_) => Self::internal(message),
+            Engine::NameTaken(name) => {
+                let message = format!(
+                    "An adapter named `{name}` is loaded already. Unload it first, or set `load_inplace` to true \
+                     to replace it."
+                );
+                Self::invalid("lora_name", message)
+            }
+            Engine::Stopped | Engine::Model(_) => Self::internal(message),
         }
     }
 }

@@ -360,6 +360,84 @@ fn an_adapter_that_was_unregistered_is_gone_and_its_running_answers_are_finished
     assert_eq!(receive(&mut running).map(|all| all.0.len()), Ok(199));
 }
 
+#[test]
+fn an_adapter_that_was_replaced_serves_who_asked_before_and_the_new_one_who_asks_after() {
+    let root = tempfile::tempdir().expect("writable");
+    folders(root.path(), 0..3);
+    let live = Arc::new(AtomicI64::new(0));
+    let loader = FakeLoader { live: Arc::clone(&live), ..FakeLoader::default() };
+    // One at a time: who asks second waits.
+    let engine = fake(loader, Config { batch_max: 1, ..Config::default() });
+    let poet = AdapterRef::Name("poet".into());
+    let place = |number: u64| root.path().join(number.to_string());
+    let ask_poet = |tokens_max| {
+        let request = GenerateRequest {
+            adapters: vec![(poet.clone(), 1.0)],
+            ..ask(None, &[1, 2], tokens_max)
+        };
+        engine.generate(request).expect("room")
+    };
+    engine.register_folder("poet", &place(1)).expect("free");
+    assert_eq!(engine.register_folder("poet", &place(2)), Err(Error::NameTaken("poet".into())));
+    let mut running = ask_poet(200);
+    assert!(running.blocking_recv().is_some());
+    let mut waiting = ask_poet(20);
+    assert_eq!(engine.replace_folder("poet", &place(2)), Ok(()));
+    let mut after = ask_poet(20);
+    let mut all = [&mut running, &mut waiting, &mut after].map(receive);
+    let tokens: Vec<Vec<u32>> =
+        all.iter_mut().map(|all| all.as_mut().expect("served").0.clone()).collect();
+    assert_eq!(tokens[0][..], answer(&[(1, 1.0)], &[1, 2], 200)[1..]);
+    assert_eq!(tokens[1], answer(&[(1, 1.0)], &[1, 2], 20));
+    assert_eq!(tokens[2], answer(&[(2, 1.0)], &[1, 2], 20));
+    // Nobody wants the old one any more: it is gone, in the catalog and in memory.
+    wait_until("the old adapter", || live.load(Ordering::Relaxed) == 1);
+    assert_eq!(engine.capacity().adapters_registered, 1);
+    let path = engine.adapter(&poet).expect("registered").path;
+    assert_eq!(path, Some(place(2)));
+}
+
+#[test]
+fn a_name_that_is_replaced_again_and_again_under_load_fails_no_answer() {
+    let root = tempfile::tempdir().expect("writable");
+    folders(root.path(), 0..4);
+    let live = Arc::new(AtomicI64::new(0));
+    let loader = FakeLoader { live: Arc::clone(&live), ..FakeLoader::default() };
+    let engine = fake(loader, Config { batch_max: 2, ..Config::default() });
+    let poet = AdapterRef::Name("poet".into());
+    let place = |number: u64| root.path().join(number.to_string());
+    engine.register_folder("poet", &place(0)).expect("free");
+    let possible: Vec<Vec<u32>> = (0..4).map(|n| answer(&[(n, 1.0)], &[3], 5)).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..100 {
+                    let request = GenerateRequest {
+                        adapters: vec![(poet.clone(), 1.0)],
+                        ..ask(None, &[3], 5)
+                    };
+                    let mut events = engine.generate(request).expect("room");
+                    let (tokens, _) = receive(&mut events).expect("served");
+                    // Of one adapter from beginning to end.
+                    assert!(possible.contains(&tokens), "{tokens:?}");
+                }
+            });
+        }
+        scope.spawn(|| {
+            for round in 0..300u64 {
+                assert_eq!(engine.replace_folder("poet", &place(round % 4)), Ok(()));
+                std::thread::yield_now();
+            }
+        });
+    });
+    let mut events = engine
+        .generate(GenerateRequest { adapters: vec![(poet, 1.0)], ..ask(None, &[3], 5) })
+        .expect("room");
+    assert_eq!(receive(&mut events).map(|all| all.0), Ok(possible[3].clone()));
+    wait_until("the old adapters", || live.load(Ordering::Relaxed) == 1);
+    assert_eq!(engine.metrics().failed, 0);
+}
+
 /// One character for each token of the fake model, the last one ends an answer.
 fn json_grammar() -> Grammar {
     let mut words: Vec<Vec<u8>> = b"{}\":,1[]a ".iter().map(|byte| vec![*byte]).collect();

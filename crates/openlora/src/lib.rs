@@ -28,6 +28,8 @@ mod engine;
 mod error;
 #[cfg(test)]
 mod fake_model;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod grammar;
 mod handle;
 mod loader_pool;

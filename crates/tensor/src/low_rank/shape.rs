@@ -117,8 +117,8 @@ impl LowRankShape {
         self.bytes
     }
 
-    /// Where in the packed bytes B of each site begins, [rank][outputs] in bf16; A of all sites, [inputs][their
-    /// ranks], begins at 0. Another decoder that takes the bytes as they are needs to know. `None` in eight bits.
+    /// Where in the packed bytes B of each site begins, `[rank][outputs]` in bf16; A of all sites,
+    /// `[inputs][their ranks]`, begins at 0. Another decoder that takes the bytes as they are needs to know. `None` in eight bits.
     pub fn bf16_places(&self) -> Option<impl Iterator<Item = (&LowRankSite, usize)>> {
         let places = self.placed().map(|(site, parts)| (site, parts.b));
         (self.form == LowRankForm::Bf16).then_some(places)

@@ -78,7 +78,8 @@ pub fn response_format(bytes: &[u8]) {
 
 /// All bytes, tokens that cross what a grammar sees as parts, and the end of an answer as the last.
 fn words() -> Vec<Vec<u8>> {
-    let longer = ["{\"", "\":", "\"}", "}}", "],[", "\": \"", "true", "null,", "12", "\\u0", "é", " \n "];
+    let longer =
+        ["{\"", "\":", "\"}", "}}", "],[", "\": \"", "true", "null,", "12", "\\u0", "é", " \n "];
     let longer = longer.map(|text| text.as_bytes().to_vec());
     (0..=255).map(|byte| vec![byte]).chain(longer).chain([b"\xFF<|end|>".to_vec()]).collect()
 }
@@ -145,20 +146,26 @@ fn contradicts(schema: &Value, value: &Value) -> bool {
     let inside_is_wrong = match value {
         Value::Object(members) => {
             let required = says("required").and_then(Value::as_array).into_iter().flatten();
-            let mut missing = required.filter_map(Value::as_str).filter(|key| !members.contains_key(*key));
+            let mut missing =
+                required.filter_map(Value::as_str).filter(|key| !members.contains_key(*key));
             let of = |key: &str| {
                 let own = says("properties").and_then(|all| all.get(key));
                 own.or_else(|| says("additionalProperties"))
             };
             outside(members.len(), "minProperties", "maxProperties")
                 || missing.next().is_some()
-                || members.iter().any(|(key, value)| of(key).is_some_and(|one| contradicts(one, value)))
+                || members
+                    .iter()
+                    .any(|(key, value)| of(key).is_some_and(|one| contradicts(one, value)))
         }
         Value::Array(items) => {
             let prefix = says("prefixItems").and_then(Value::as_array);
             let of = |i: usize| prefix.and_then(|all| all.get(i)).or_else(|| says("items"));
             outside(items.len(), "minItems", "maxItems")
-                || items.iter().enumerate().any(|(i, item)| of(i).is_some_and(|one| contradicts(one, item)))
+                || items
+                    .iter()
+                    .enumerate()
+                    .any(|(i, item)| of(i).is_some_and(|one| contradicts(one, item)))
         }
         Value::String(text) => outside(text.chars().count(), "minLength", "maxLength"),
         Value::Number(x) => {
@@ -197,7 +204,8 @@ mod tests {
         let taken = |seed: Vec<u8>| {
             let at = seed.iter().position(|byte| *byte == DIVIDER).expect("a divider");
             let schema = serde_json::from_slice(&seed[..at]).expect("JSON");
-            let grammars = Grammars::of_words(&words(), words().len() as u32 - 1).expect("a vocabulary");
+            let grammars =
+                Grammars::of_words(&words(), words().len() as u32 - 1).expect("a vocabulary");
             let grammar = grammars.schema(&schema).expect("a schema that is taken");
             draw(&mut grammar.matcher(), &words(), &[b'"'; 4]);
         };
@@ -213,7 +221,13 @@ mod tests {
         for right in [json!({ "a": 1.0 }), json!({ "a": [] })] {
             assert!(!contradicts(&schema, &right), "{right}");
         }
-        for wrong in [json!([]), json!({}), json!({ "a": 2 }), json!({ "a": [1, 2] }), json!({ "a": 1, "b": 1 })] {
+        for wrong in [
+            json!([]),
+            json!({}),
+            json!({ "a": 2 }),
+            json!({ "a": [1, 2] }),
+            json!({ "a": 1, "b": 1 }),
+        ] {
             assert!(contradicts(&schema, &wrong), "{wrong}");
         }
     }

@@ -30,13 +30,14 @@ pub fn seeds() -> Vec<Vec<u8>> {
         } },
     });
     let values = json!({
-        "oneOf": [
+        "anyOf": [
             { "const": { "kind": "x" } },
             { "type": "string", "pattern": "^[a-c]{2,5}(-\\d+)?$" },
             { "type": "number", "minimum": -1.5, "maximum": 1e3 },
             { "type": "integer", "multipleOf": 7 },
             { "type": "array", "prefixItems": [{ "type": "boolean" }, {}], "items": false },
-            { "allOf": [{ "$ref": "#" }] },
+            { "allOf": [{ "type": "null" }] },
+            { "type": "array", "items": { "$ref": "#" }, "maxItems": 2 },
         ],
     });
     let any = json!({ "type": ["object", "array"], "minProperties": 1, "maxProperties": 4 });

@@ -55,7 +55,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "NAME=PLACE")]
     pub adapter: Vec<NamedAdapter>,
     /// Folder whose subfolders are PEFT adapters, and whose files `<name>.adapter` packed ones, called by their
-    /// names. Folders deeper below it can be loaded through the API.
+    /// names. Folders and files deeper below it can be loaded through the API.
     #[arg(long, value_name = "DIR")]
     pub adapters: Option<PathBuf>,
     /// What the base is called in requests; the name of its folder by default.

@@ -152,9 +152,15 @@ fn compile(factory: &ParserFactory, mut schema: Value) -> Result<Grammar, Error>
     Ok(Grammar { start: Arc::new(start), vocabulary })
 }
 
-/// What the library says without the state it adds.
+/// What the library says without the state it adds. Where it names a setting of its own, what to do instead.
 fn first_line(why: &str) -> String {
-    format!("the schema cannot be enforced: {}", why.lines().next().unwrap_or_default())
+    let why = match why.lines().next().unwrap_or_default() {
+        line if line.contains("coerce_one_of") => {
+            "the alternatives of a oneOf do not exclude each other; write anyOf"
+        }
+        line => line,
+    };
+    format!("the schema cannot be enforced: {why}")
 }
 
 impl Grammar {

@@ -289,6 +289,8 @@ fn schemas_that_cannot_be_enforced_are_refused_with_the_reason() {
     assert!(refused(json!({ "$ref": "https://example.org/x" })).contains("cannot be enforced"));
     assert!(refused(json!({ "type": "string", "pattern": "(" })).contains("cannot be enforced"));
     assert!(refused(json!({ "not": { "type": "string" } })).contains("cannot be enforced"));
+    let overlapping = json!({ "oneOf": [{ "type": "string" }, { "maxLength": 3 }] });
+    assert!(refused(overlapping).ends_with("do not exclude each other; write anyOf"));
     assert!(refused(json!({ "x-guidance": {} })).contains("x-guidance"));
     assert!(refused(json!({ "description": "a".repeat(SCHEMA_BYTES_MAX) })).contains("bytes"));
     assert!(refused(json!({ "allOf": [{}, {}] })).contains("allOf"));

@@ -6,9 +6,9 @@
 //! ```
 //!
 //! A copy saves the products of its adapters, but a step with sequences inside and outside of it reads two sets
-//! of weights: `bench/serving merged` shows a tenth less time for a step of the one kind, and up to a third more
-//! for one of the other. So what is counted is steps in which nothing else was asked (dLoRA, OSDI 2024, weighs
-//! the same).
+//! of weights: `bench/serving merged` shows up to a fifth less time for a step of the one kind, and up to four
+//! fifths more for one of the other. So what is counted is steps in which nothing else was asked (dLoRA, OSDI
+//! 2024, weighs the same).
 //!
 //! An answer is read to its end with the weights it began with, so that its bits never change under way.
 //!

@@ -82,6 +82,22 @@ impl AllowedTokens {
     pub fn contains(&self, token: u32) -> bool {
         (token as usize) < self.0.len() && self.0.is_allowed(token)
     }
+
+    /// Makes the logits of all other tokens −∞.
+    pub(crate) fn forbid_others(&self, logits: &mut [f32]) {
+        const WORD: usize = u32::BITS as usize;
+        let words = self.0.as_slice().iter().copied().chain(std::iter::repeat(0));
+        for ((first, logits), word) in
+            (0u32..).step_by(WORD).zip(logits.chunks_mut(WORD)).zip(words)
+        {
+            if word == 0 {
+                logits.fill(f32::NEG_INFINITY);
+            } else {
+                let others = (first..).zip(logits).filter(|(token, _)| !self.contains(*token));
+                others.for_each(|(_, logit)| *logit = f32::NEG_INFINITY);
+            }
+        }
+    }
 }
 
 impl Grammars {

@@ -24,6 +24,7 @@
 
 mod adapter_catalog;
 mod adapter_id;
+mod drawing;
 mod engine;
 mod error;
 #[cfg(test)]

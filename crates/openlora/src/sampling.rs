@@ -7,10 +7,15 @@
 //! **Invariant:** what a grammar does not allow is never drawn, whatever the logits are.
 //! **Invariant:** the same seed, prompt and model give the same answer, whatever else is in the batch.
 
+mod candidates;
+
 use std::collections::{HashMap, HashSet};
+use std::mem;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+
+pub(crate) use candidates::Scratch;
 
 use crate::{Error, grammar::AllowedTokens};
 
@@ -119,37 +124,54 @@ impl Sampler {
     /// The next token for `logits` (one per vocabulary entry), of those that are `allowed`: of which there
     /// must be one. All are where nothing is said.
     pub fn next(&mut self, logits: &[f32], allowed: Option<&AllowedTokens>) -> u32 {
-        let token = self.choose(logits, |token| allowed.is_none_or(|all| all.contains(token)));
-        if self.sampling.penalises_answer() || self.sampling.penalises_repetition() {
+        self.next_with(&mut Scratch::default(), logits, allowed)
+    }
+
+    /// As [`Self::next`], in memory that other draws have used.
+    pub(crate) fn next_with(
+        &mut self,
+        scratch: &mut Scratch,
+        logits: &[f32],
+        allowed: Option<&AllowedTokens>,
+    ) -> u32 {
+        let penalises = self.sampling.penalises_answer() || self.sampling.penalises_repetition();
+        let plain = self.sampling.logit_bias.is_empty() && !penalises;
+        let token = if plain && allowed.is_none() {
+            self.choose(scratch, logits)
+        } else {
+            let mut changed = mem::take(&mut scratch.changed);
+            changed.clear();
+            changed.extend_from_slice(logits);
+            self.change(&mut changed);
+            if let Some(allowed) = allowed {
+                allowed.forbid_others(&mut changed);
+            }
+            let token = self.choose(scratch, &changed);
+            scratch.changed = changed;
+            token
+        };
+        // No logit is a number above −∞: the first token that may be.
+        let any = || {
+            (0..logits.len() as u32).find(|token| allowed.is_none_or(|all| all.contains(*token)))
+        };
+        let token = token.or_else(any).unwrap_or(0);
+        if penalises {
             *self.answer.entry(token).or_default() += 1;
         }
         token
     }
 
-    fn choose(&mut self, logits: &[f32], allowed: impl Fn(u32) -> bool) -> u32 {
-        let plain = self.sampling.logit_bias.is_empty()
-            && !self.sampling.penalises_answer()
-            && !self.sampling.penalises_repetition();
-        let changed = if plain { None } else { Some(self.changed(logits)) };
-        let logits = changed.as_deref().unwrap_or(logits);
+    /// None if every logit is −∞ or no number.
+    fn choose(&mut self, scratch: &mut Scratch, logits: &[f32]) -> Option<u32> {
         if self.sampling.temperature <= 0.0 {
-            return argmax(logits, allowed);
+            return scratch.likeliest(logits);
         }
-        let candidates = self.candidates(logits, &allowed);
-        let kept: f64 = candidates.iter().map(|(_, weight)| weight).sum();
-        let mut target = self.uniform() * kept;
-        for (token, weight) in &candidates {
-            target -= weight;
-            if target < 0.0 {
-                return *token;
-            }
-        }
-        candidates.last().map_or_else(|| argmax(logits, allowed), |(token, _)| *token)
+        let uniform = self.uniform();
+        scratch.draw(logits, &self.sampling, uniform).or_else(|| scratch.likeliest(logits))
     }
 
-    /// The logits with bias and penalties.
-    fn changed(&self, logits: &[f32]) -> Vec<f32> {
-        let mut logits = logits.to_vec();
+    /// Adds bias and penalties.
+    fn change(&self, logits: &mut [f32]) {
         let sampling = &self.sampling;
         for (token, bias) in &sampling.logit_bias {
             logits[*token as usize] += bias;
@@ -166,55 +188,12 @@ impl Sampler {
             let penalty = *count as f32 * sampling.frequency_penalty + sampling.presence_penalty;
             logits[*token as usize] -= penalty;
         }
-        logits
-    }
-
-    /// Tokens that may be drawn with their unnormalised probabilities, most likely first.
-    fn candidates(&self, logits: &[f32], allowed: impl Fn(u32) -> bool) -> Vec<(u32, f64)> {
-        let of_allowed = || (0u32..).zip(logits).filter(|(token, _)| allowed(*token));
-        let top = of_allowed().map(|(_, logit)| *logit).fold(f32::NEG_INFINITY, f32::max);
-        let scale = 1.0 / f64::from(self.sampling.temperature);
-        let mut candidates: Vec<(u32, f64)> = of_allowed()
-            .map(|(token, logit)| (token, (f64::from(logit - top) * scale).exp()))
-            .collect();
-        let order = |a: &(u32, f64), b: &(u32, f64)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
-        let top_k = self.sampling.top_k;
-        if (1..candidates.len()).contains(&top_k) {
-            candidates.select_nth_unstable_by(top_k - 1, order);
-            candidates.truncate(top_k);
-        }
-        // The most likely token has the weight 1. It always stays.
-        let least = f64::from(self.sampling.min_p).min(1.0);
-        candidates.retain(|(_, weight)| *weight >= least);
-        candidates.sort_unstable_by(order);
-        let total: f64 = candidates.iter().map(|(_, weight)| weight).sum();
-        keep_nucleus(&mut candidates, total * f64::from(self.sampling.top_p));
-        candidates
     }
 
     /// Uniform in [0, 1) with 53 random bits.
     fn uniform(&mut self) -> f64 {
         (self.random.next_u64() >> 11) as f64 / (1u64 << 53) as f64
     }
-}
-
-fn keep_nucleus(candidates: &mut Vec<(u32, f64)>, mass: f64) {
-    let mut sum = 0.0;
-    let kept = candidates.iter().take_while(|(_, weight)| {
-        let before = sum;
-        sum += weight;
-        before < mass
-    });
-    let kept = kept.count().max(1);
-    candidates.truncate(kept);
-}
-
-/// The first of the most likely tokens that are allowed; a logit that is no number is less than any.
-fn argmax(logits: &[f32], allowed: impl Fn(u32) -> bool) -> u32 {
-    let number = |logit: f32| if logit.is_nan() { f32::NEG_INFINITY } else { logit };
-    let of_allowed = (0u32..).zip(logits).filter(|(token, _)| allowed(*token));
-    let best = of_allowed.reduce(|a, b| if number(*b.1) > number(*a.1) { b } else { a });
-    best.map_or(0, |(token, _)| token)
 }
 
 #[cfg(test)]
@@ -322,5 +301,38 @@ mod tests {
         let nothing = Sampling { top_p: f32::NAN, ..Sampling::GREEDY };
         assert!(nothing.check(4).is_err_and(|error| error.to_string().starts_with("top_p")));
         assert_eq!(Sampling::GREEDY.check(4), Ok(()));
+    }
+
+    /// What one draw costs, with logits of a model that hardly knows and of one that knows well.
+    /// `cargo test --release -p openledger-openlora -- --ignored --nocapture what_a_draw_costs`
+    #[test]
+    #[ignore = "says how long draws take"]
+    fn what_a_draw_costs() {
+        const DRAWS: u32 = 200;
+        let mut random = openledger_tensor::Random::new(1, 0);
+        for vocabulary in [4096, 151_936] {
+            let flat: Vec<f32> = (0..vocabulary).map(|_| 2.5 * random.normal()).collect();
+            let mut steep: Vec<f32> = (1..=vocabulary).map(|i| -1.5 * (i as f32).ln()).collect();
+            (1..vocabulary).for_each(|i| steep.swap(i, random.below(i + 1)));
+            for (kind, logits) in [("flat", flat), ("steep", steep)] {
+                for (what, sampling) in [
+                    ("temperature 1", warm(1)),
+                    ("top_p 0.95", Sampling { top_p: 0.95, ..warm(1) }),
+                    ("top_k 50", Sampling { top_k: 50, ..warm(1) }),
+                    ("min_p 0.05", Sampling { min_p: 0.05, ..warm(1) }),
+                    ("greedy", Sampling::GREEDY),
+                ] {
+                    let mut sampler = Sampler::new(sampling, &[]);
+                    let mut scratch = Scratch::default();
+                    sampler.next_with(&mut scratch, &logits, None);
+                    let begun = std::time::Instant::now();
+                    let ids: u64 = (0..DRAWS)
+                        .map(|_| u64::from(sampler.next_with(&mut scratch, &logits, None)))
+                        .sum();
+                    let micros = begun.elapsed().as_secs_f64() * 1e6 / f64::from(DRAWS);
+                    println!("{vocabulary} {kind} {what}: {micros:.1} us ({ids})");
+                }
+            }
+        }
     }
 }

@@ -10,8 +10,8 @@ use std::{
 use tokio::sync::{mpsc as async_mpsc, oneshot};
 
 use crate::{
-    AdapterId, Error, Event, FinishReason, Grammar, Sampler, Sampling, Token, TokenLogprobs,
-    grammar::Matcher,
+    AdapterId, Error, Event, FinishReason, Grammar, Sampler, Sampling, Token,
+    drawing::{Drawing, Drawn, Scratches, draw_all},
     handle::{Checked, Command, Shared},
     loader_pool::{AdapterLoader, Arrival, LoaderPool},
     merging::Merging,
@@ -39,11 +39,9 @@ struct Open<W> {
     /// The copy of the base it is read with, from its first token to its last.
     merged: Option<Arc<W>>,
     events: async_mpsc::UnboundedSender<Event>,
-    sampler: Sampler,
-    matcher: Option<Matcher>,
+    drawing: Drawing,
     left: usize,
     stop_tokens: Arc<[u32]>,
-    logprobs: Option<usize>,
     tenant: Arc<str>,
     adapters: Vec<Arc<str>>,
     prompt_tokens: usize,
@@ -51,18 +49,6 @@ struct Open<W> {
     queued: bool,
     asked: Instant,
     last_token: Option<Instant>,
-}
-
-impl<W> Open<W> {
-    /// The next token of the answer, and whether its grammar lets nothing follow. Errors: why the grammar
-    /// cannot go on.
-    fn draw(&mut self, logits: &[f32]) -> Result<(u32, bool), String> {
-        let Some(matcher) = &mut self.matcher else {
-            return Ok((self.sampler.next(logits, None), false));
-        };
-        let token = self.sampler.next(logits, Some(&matcher.allowed()?));
-        Ok((token, matcher.push(token)?))
-    }
 }
 
 /// See the module.
@@ -80,6 +66,7 @@ where
     shared: Arc<Shared>,
     open: BTreeMap<SequenceId, Open<M::Merged>>,
     resident: HashMap<AdapterId, Arc<M::Adapter>>,
+    scratches: Scratches,
     /// Adapters whose names others took, while answers are promised them.
     replaced: Vec<AdapterId>,
     /// Who wants to know that an adapter is pinned.
@@ -117,6 +104,7 @@ where
             shared,
             open: BTreeMap::new(),
             resident: HashMap::new(),
+            scratches: Scratches::default(),
             replaced: Vec::new(),
             pins: HashMap::new(),
             end_interval: None,
@@ -220,11 +208,13 @@ where
             let open = Open {
                 merged: merged.clone(),
                 events,
-                sampler: Sampler::new(sampling, &request.prompt),
-                matcher: request.grammar.as_ref().map(Grammar::matcher),
+                drawing: Drawing {
+                    sampler: Sampler::new(sampling, &request.prompt),
+                    matcher: request.grammar.as_ref().map(Grammar::matcher),
+                    logprobs: request.logprobs,
+                },
                 left: request.tokens_max,
                 stop_tokens: Arc::clone(&stop_tokens),
-                logprobs: request.logprobs,
                 tenant: Arc::clone(&request.tenant),
                 adapters: names.clone(),
                 prompt_tokens: request.prompt.len(),
@@ -296,12 +286,13 @@ where
             .collect();
         self.scheduler.ran(&ran);
         self.count_step(&ran);
+        let mut drawn = self.draw(&plan.rows, &result);
         for (row, result) in plan.rows.iter().zip(result) {
             match result {
-                Ok(logits) => {
+                Ok(_) => {
                     self.begun(row, begun);
-                    if let Some(logits) = logits {
-                        self.advance(row.sequence, &logits, ended);
+                    if let Some(drawn) = drawn.remove(&row.sequence) {
+                        self.advance(row.sequence, drawn, ended);
                     }
                 }
                 Err(error) => {
@@ -388,10 +379,32 @@ where
         }
     }
 
-    /// Draws the next token of an answer, and ends it or lets it go on.
-    fn advance(&mut self, id: SequenceId, logits: &[f32], now: Instant) {
+    /// Draws the next tokens of all answers whose logits came.
+    fn draw(
+        &mut self,
+        rows: &[Row],
+        results: &[Result<Option<Vec<f32>>, String>],
+    ) -> HashMap<SequenceId, Result<Drawn, String>> {
+        let mut logits: HashMap<SequenceId, &[f32]> = HashMap::new();
+        for (row, result) in rows.iter().zip(results) {
+            if let Ok(Some(of_row)) = result {
+                logits.insert(row.sequence, of_row);
+            }
+        }
+        let (mut ids, mut rows) = (Vec::new(), Vec::new());
+        for (id, open) in &mut self.open {
+            if let Some(logits) = logits.get(id) {
+                ids.push(*id);
+                rows.push((&mut open.drawing, *logits));
+            }
+        }
+        ids.into_iter().zip(draw_all(&self.scratches, rows)).collect()
+    }
+
+    /// Tells the next token of an answer, and ends it or lets it go on.
+    fn advance(&mut self, id: SequenceId, drawn: Result<Drawn, String>, now: Instant) {
         let open = self.open.get_mut(&id).expect("what runs is open");
-        let (token, whole) = match open.draw(logits) {
+        let Drawn { token, logprobs, whole } = match drawn {
             Ok(drawn) => drawn,
             Err(why) => {
                 self.scheduler.end(id);
@@ -399,7 +412,6 @@ where
                 return self.fail_sequence(id, error);
             }
         };
-        let logprobs = open.logprobs.map(|top| TokenLogprobs::new(logits, token, top));
         open.left -= 1;
         {
             let mut metrics = self.shared.metrics();

@@ -45,6 +45,7 @@ mod reduce;
 mod rope;
 mod simd;
 mod soft_cap;
+mod softmax_blocks;
 mod swiglu;
 
 pub use ahead::Ahead;
@@ -72,4 +73,5 @@ pub use random::Random;
 pub use reduce::sum_of_squares;
 pub use rope::{RopeTable, Turn};
 pub use soft_cap::{soft_cap, soft_cap_backward, tanh};
+pub use softmax_blocks::{SOFTMAX_BLOCK, block_cut, block_maxima, block_weights};
 pub use swiglu::{swiglu, swiglu_backward};

@@ -7,8 +7,8 @@
 //! other place to come back from, so the adapter itself is kept here, outside the engine's memory budget,
 //! until it is unregistered.
 //!
-//! An adapter that was replaced under its name can be named no longer, but is kept until the answers that were
-//! promised it have ended: they may have to read it yet.
+//! An adapter that was unregistered, or replaced under its name, can be named no longer, but is kept until
+//! the answers that were promised it have ended: they may have to read it yet.
 //!
 //! **Invariant:** a name stands for one content: a folder whose content changed while it was registered is
 //! refused, because cached prefixes of the old content may be in use.
@@ -105,8 +105,8 @@ struct Entry {
 pub(crate) struct AdapterCatalog {
     /// By number. Numbers of unregistered adapters stay empty.
     entries: Vec<Option<Box<Entry>>>,
-    /// Those that others took the names of.
-    replaced: HashMap<AdapterId, Box<Entry>>,
+    /// Those that were unregistered, or that others took the names of, until they are let go.
+    unnamed: HashMap<AdapterId, Box<Entry>>,
     by_hash: HashMap<AdapterHash, AdapterId>,
     by_name: HashMap<Arc<str>, AdapterId>,
     scanned: Vec<PathBuf>,
@@ -162,7 +162,7 @@ impl AdapterCatalog {
         let entry = self.take(old);
         match self.register_folder(name, path) {
             Ok(id) => {
-                self.replaced.insert(old, entry);
+                self.unnamed.insert(old, entry);
                 Ok((id, Some(old)))
             }
             Err(error) => {
@@ -172,9 +172,9 @@ impl AdapterCatalog {
         }
     }
 
-    /// Forgets an adapter that was replaced.
+    /// Forgets an adapter that has no name any more.
     pub(crate) fn let_go(&mut self, id: AdapterId) {
-        self.replaced.remove(&id);
+        self.unnamed.remove(&id);
     }
 
     /// Registers every PEFT folder and every packed file in `folder` under its name. Returns how many are
@@ -201,10 +201,11 @@ impl AdapterCatalog {
         Ok(new)
     }
 
-    /// Forgets an adapter. Errors: [`Error::UnknownAdapter`].
+    /// Takes an adapter's name away; it is kept until it is let go. Errors: [`Error::UnknownAdapter`].
     pub(crate) fn unregister(&mut self, adapter: &AdapterRef) -> Result<AdapterId, Error> {
         let id = self.find(adapter)?;
-        self.take(id);
+        let entry = self.take(id);
+        self.unnamed.insert(id, entry);
         Ok(id)
     }
 
@@ -252,7 +253,7 @@ impl AdapterCatalog {
             return Err(format!("its content is {hash}, it was registered as {known}"));
         }
         (entry.hash, entry.resident_bytes, entry.broken) = (Some(hash), bytes, None);
-        if !self.replaced.contains_key(&id) {
+        if !self.unnamed.contains_key(&id) {
             self.by_hash.entry(hash).or_insert(id);
         }
         Ok(())
@@ -406,12 +407,12 @@ impl AdapterCatalog {
 
     fn entry(&self, id: AdapterId) -> Option<&Entry> {
         let registered = self.entries.get(id.0 as usize)?.as_deref();
-        registered.or_else(|| self.replaced.get(&id).map(|entry| &**entry))
+        registered.or_else(|| self.unnamed.get(&id).map(|entry| &**entry))
     }
 
     fn known_mut(&mut self, id: AdapterId) -> Option<&mut Entry> {
         let registered = self.entries.get_mut(id.0 as usize)?.as_deref_mut();
-        registered.or_else(|| self.replaced.get_mut(&id).map(|entry| &mut **entry))
+        registered.or_else(|| self.unnamed.get_mut(&id).map(|entry| &mut **entry))
     }
 
     fn entry_mut(&mut self, id: AdapterId) -> &mut Entry {
@@ -496,6 +497,9 @@ mod tests {
         );
         assert_eq!(catalog.unregister(&named("poet")), Ok(id));
         assert!(catalog.find(&AdapterRef::Hash(AdapterHash([1; 32]))).is_err());
+        // Who was promised it may have to read it yet.
+        assert!(catalog.source(id).is_some());
+        catalog.let_go(id);
         assert!(catalog.source(id).is_none());
     }
 

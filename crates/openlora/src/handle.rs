@@ -67,10 +67,9 @@ pub(crate) enum Command {
     Generate(Box<Checked>),
     /// An adapter has been read, or could not be.
     Arrived,
-    /// An adapter is no longer registered.
-    Unload(AdapterId),
-    /// Another one has taken an adapter's name; answers that were promised it are still given.
-    Replaced(AdapterId),
+    /// An adapter cannot be named any more: unregistered, or another one has its name. Answers that were promised
+    /// it are still given.
+    Unnamed(AdapterId),
     Pin(AdapterId, bool, oneshot::Sender<Result<(), Error>>),
     Stop,
 }
@@ -125,17 +124,16 @@ impl Shared {
         blend: &[(AdapterId, f32)],
     ) -> Result<(), Error> {
         let take = |queued: usize| (queued + n <= self.queue_max).then_some(queued + n);
-        match self.queued.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
-            Ok(_) => Ok(()),
-            Err(_) => {
-                let names = catalog.names(blend);
-                let mut metrics = self.metrics();
-                metrics.refused += 1;
-                metrics.count(tenant, &names, |all| all.refused += 1);
-                let retry_after_ms = self.retry_after_ms.load(Ordering::Relaxed);
-                Err(Error::Overloaded { retry_after_ms })
-            }
-        }
+        let taken = self.queued.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        taken.map(drop).map_err(|_| self.refusal(tenant, &catalog.names(blend)))
+    }
+
+    /// Counts a request that is refused for want of places.
+    fn refusal(&self, tenant: &Arc<str>, adapters: &[Arc<str>]) -> Error {
+        let mut metrics = self.metrics();
+        metrics.refused += 1;
+        metrics.count(tenant, adapters, |all| all.refused += 1);
+        Error::Overloaded { retry_after_ms: self.retry_after_ms.load(Ordering::Relaxed) }
     }
 
     /// A sequence has begun, or left before it did.
@@ -203,7 +201,7 @@ impl Handle {
     /// get the new one, those that were taken before get the old one to their end. The new one is not pinned.
     pub fn replace_folder(&self, name: &str, path: &Path) -> Result<(), Error> {
         let (_, old) = self.inner.shared.catalog_mut().replace_folder(name, path)?;
-        old.map_or(Ok(()), |old| self.tell(Command::Replaced(old)))
+        old.map_or(Ok(()), |old| self.tell(Command::Unnamed(old)))
     }
 
     /// Makes every PEFT folder in `folder`, and every packed file `<name>.adapter`, callable by its name.
@@ -217,7 +215,7 @@ impl Handle {
     /// Errors: [`Error::UnknownAdapter`].
     pub fn unregister(&self, adapter: &AdapterRef) -> Result<(), Error> {
         let id = self.inner.shared.catalog_mut().unregister(adapter)?;
-        self.tell(Command::Unload(id))
+        self.tell(Command::Unnamed(id))
     }
 
     /// Loads an adapter and keeps it in memory, or (`pinned` false) lets it be evicted again.
@@ -306,6 +304,30 @@ impl Handle {
             return Err(stopped);
         }
         Ok(receivers)
+    }
+
+    /// Refuses `n` answers that there are no places for now, so that nobody makes a prompt ready for them. Counts
+    /// as the refusal that [`Self::generate_all`] would have given. Takes no place: what passes here may still be
+    /// refused there.
+    ///
+    /// Errors: [`Error::Overloaded`].
+    pub fn expect_places(
+        &self,
+        n: usize,
+        tenant: &Arc<str>,
+        adapters: &[(AdapterRef, f32)],
+    ) -> Result<(), Error> {
+        let shared = &self.inner.shared;
+        if shared.queued.load(Ordering::Relaxed).saturating_add(n) <= shared.queue_max {
+            return Ok(());
+        }
+        let catalog = shared.catalog();
+        // What is not known would be refused for that; it is in nobody's numbers.
+        let known = adapters
+            .iter()
+            .filter_map(|(adapter, weight)| catalog.find(adapter).ok().map(|id| (id, *weight)));
+        let blend: Vec<(AdapterId, f32)> = known.collect();
+        Err(shared.refusal(tenant, &catalog.names(&blend)))
     }
 
     fn check(

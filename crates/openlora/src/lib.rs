@@ -11,8 +11,8 @@
 //! ```
 //!
 //! What decides is pure and has no thread: `scheduler`, `tenants`, `memory` with `pages`, `prefix_cache`
-//! and `residency`, `adapter_catalog`, `sampling`. `engine`, `serving_loop`, `loader_pool` and `merging` drive
-//! it.
+//! and `residency`, `adapter_catalog`, `sampling`. `engine`, `serving_loop`, `drawing`, `loader_pool` and
+//! `merging` drive it.
 //!
 //! **Invariant:** what else is in the batch changes no answer and no likelihood by a single bit; nor does what
 //! was asked before, as long as nothing may be merged ([`Config::merged_bytes`]).

@@ -67,8 +67,8 @@ where
     open: BTreeMap<SequenceId, Open<M::Merged>>,
     resident: HashMap<AdapterId, Arc<M::Adapter>>,
     scratches: Scratches,
-    /// Adapters whose names others took, while answers are promised them.
-    replaced: Vec<AdapterId>,
+    /// Adapters that were unregistered or replaced, while answers are promised them.
+    unnamed: Vec<AdapterId>,
     /// Who wants to know that an adapter is pinned.
     pins: HashMap<AdapterId, Vec<oneshot::Sender<Result<(), Error>>>>,
     /// Mean time between ends of answers, in seconds.
@@ -105,7 +105,7 @@ where
             open: BTreeMap::new(),
             resident: HashMap::new(),
             scratches: Scratches::default(),
-            replaced: Vec::new(),
+            unnamed: Vec::new(),
             pins: HashMap::new(),
             end_interval: None,
             last_end: Instant::now(),
@@ -132,7 +132,7 @@ where
                 self.obey(command);
             }
             self.end_those_nobody_hears();
-            self.let_replaced_go();
+            self.let_unnamed_go();
             let plan = self.scheduler.plan();
             self.move_adapters(&plan);
             idle = plan.rows.is_empty();
@@ -171,8 +171,7 @@ where
         match command {
             Command::Generate(checked) => self.submit(*checked),
             Command::Arrived => self.take_arrivals(),
-            Command::Unload(id) => self.unload(id),
-            Command::Replaced(id) => self.replaced.push(id),
+            Command::Unnamed(id) => self.unnamed.push(id),
             Command::Pin(id, pinned, reply) => self.pin(id, pinned, reply),
             Command::Stop => self.stopping = true,
         }

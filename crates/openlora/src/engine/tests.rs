@@ -235,9 +235,19 @@ fn a_full_queue_refuses_at_once_and_says_when_to_come_back() {
     let refused = engine.generate(ask(None, &[1], 2)).expect_err("the queue is full");
     assert!(matches!(refused, Error::Overloaded { retry_after_ms } if retry_after_ms >= 100));
     assert_eq!(engine.metrics().refused, 1);
+    // An early look says the same and counts the same.
+    let adapter = (AdapterRef::Name("0".into()), 1.0);
+    let early = engine.expect_places(1, &"early".into(), &[adapter]).expect_err("it is full");
+    assert!(matches!(early, Error::Overloaded { .. }));
+    let metrics = engine.metrics();
+    assert_eq!((metrics.refused, metrics.tenant("early").map(|all| all.refused)), (2, Some(1)));
+    assert_eq!(metrics.adapter("0").map(|all| all.refused), Some(1));
     drop(closed);
     waiting.into_iter().for_each(|mut events| drop(receive(&mut events).expect("it is served")));
-    assert!(engine.generate(ask(None, &[1], 2)).is_ok());
+    assert_eq!(engine.expect_places(4, &"early".into(), &[]), Ok(()));
+    assert!(matches!(engine.expect_places(5, &"early".into(), &[]), Err(Error::Overloaded { .. })));
+    // Looking takes no place.
+    assert!(engine.generate_all(ask(None, &[1], 2), 4).is_ok());
 }
 
 #[test]
@@ -358,6 +368,32 @@ fn an_adapter_that_was_unregistered_is_gone_and_its_running_answers_are_finished
     assert_eq!(engine.unregister(&name), Ok(()));
     assert!(engine.generate(ask(Some(0), &[1], 2)).is_err());
     assert_eq!(receive(&mut running).map(|all| all.0.len()), Ok(199));
+}
+
+#[test]
+fn who_waits_for_an_adapter_to_be_read_is_served_when_it_is_unregistered_meanwhile() {
+    let root = tempfile::tempdir().expect("writable");
+    folders(root.path(), 0..2);
+    let gate = Arc::new(Mutex::new(()));
+    let (loader, live) = (FakeLoader::default(), Arc::new(AtomicI64::new(0)));
+    let loader = FakeLoader { gate: Some(Arc::clone(&gate)), live: Arc::clone(&live), ..loader };
+    let engine = fake(loader, Config { loader_threads: 1, ..Config::default() });
+    engine.register_all(root.path()).expect("readable");
+    let closed = gate.lock().expect("nobody panics with it");
+    let mut waiting = [0, 1].map(|n| engine.generate(ask(Some(n), &[1, 2], 9)).expect("room"));
+    for number in ["0", "1"] {
+        assert_eq!(engine.unregister(&AdapterRef::Name(number.into())), Ok(()));
+    }
+    let after = engine.generate(ask(Some(0), &[1, 2], 9));
+    assert!(matches!(after, Err(Error::UnknownAdapter(_))));
+    assert_eq!(engine.capacity().adapters_registered, 0);
+    drop(closed);
+    for (number, events) in (0..).zip(&mut waiting) {
+        assert_eq!(receive(events).map(|all| all.0), Ok(answer(&[(number, 1.0)], &[1, 2], 9)));
+    }
+    wait_until("both to be gone", || live.load(Ordering::Relaxed) == 0);
+    // Their names are free.
+    assert_eq!(engine.register_folder("0", &root.path().join("0")), Ok(()));
 }
 
 #[test]

@@ -63,17 +63,17 @@ where
         }
     }
 
-    pub(super) fn unload(&mut self, id: AdapterId) {
+    fn unload(&mut self, id: AdapterId) {
         self.scheduler.memory_mut().set_pinned(id, false);
         self.scheduler.memory_mut().unload(id);
         self.merging.let_go(|blend| blend.iter().any(|(adapter, _)| *adapter == id));
     }
 
-    /// Forgets replaced adapters once no answer is promised them.
-    pub(super) fn let_replaced_go(&mut self) {
+    /// Forgets adapters without a name once no answer is promised them.
+    pub(super) fn let_unnamed_go(&mut self) {
         let scheduler = &self.scheduler;
         let gone: Vec<AdapterId> =
-            self.replaced.extract_if(.., |id| !scheduler.wants(*id)).collect();
+            self.unnamed.extract_if(.., |id| !scheduler.wants(*id)).collect();
         for id in gone {
             self.unload(id);
             self.shared.catalog_mut().let_go(id);

@@ -79,6 +79,25 @@ fn an_idle_engine_keeps_no_copy_and_an_unloaded_adapter_none_either() {
 }
 
 #[test]
+fn answers_of_a_copy_end_with_it_when_its_adapter_is_replaced() {
+    let root = tempfile::tempdir().expect("writable");
+    folders(root.path(), 1..3);
+    let loader = FakeLoader::default();
+    let live = Arc::clone(&loader.merged);
+    let engine = fake(loader, Config { merged_bytes: 1500, ..Config::default() });
+    engine.register_all(root.path()).expect("readable");
+    ask_until(&engine, Some(1), |e| e.metrics().gauges.merged_bytes == 1000, |_, _| {});
+    let mut before = engine.generate(ask(Some(1), &[7], TOKENS)).expect("room");
+    assert_eq!(engine.replace_folder("1", &root.path().join("2")), Ok(()));
+    let mut after = engine.generate(ask(Some(1), &[7], TOKENS)).expect("room");
+    let [before, after] = [&mut before, &mut after].map(|all| receive(all).map(|all| all.0));
+    assert_eq!(before, Ok(merged_answer(&[(1, 1.0)], &[7], TOKENS)));
+    assert_eq!(after, Ok(answer(&[(2, 1.0)], &[7], TOKENS)));
+    wait_until("the copy to go", || live.load(Ordering::Relaxed) == 0);
+    assert_eq!(engine.metrics().gauges.merged_bytes, 0);
+}
+
+#[test]
 fn without_a_budget_nothing_is_merged() {
     let root = tempfile::tempdir().expect("writable");
     folders(root.path(), 1..2);

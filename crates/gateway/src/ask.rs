@@ -44,6 +44,11 @@ impl Gateway {
             let message = "Only `text` is served: what a grammar forces nobody's data explains.";
             return Err(ApiError::invalid("response_format", message));
         }
+        let tenant: Arc<str> = payer.to_string().into();
+        let adapters = vec![(adapter.into(), 1.0)];
+        let choices = request.options.choices();
+        // Before the prompt is tokenised and money reserved for what has no place.
+        self.text.engine.expect_places(choices as usize, &tenant, &adapters)?;
         let turns: Vec<Turn> = request
             .own
             .messages
@@ -56,7 +61,6 @@ impl Gateway {
             .collect();
         let prompt = self.text.chat_prompt(&messages)?;
         let tokens_max = self.text.tokens_max(request.tokens_max(), prompt.len(), "messages")?;
-        let choices = request.options.choices();
         let sampling = sampling(&request.options);
         sampling.check(self.text.engine.base().config().vocab_size)?;
 
@@ -82,9 +86,9 @@ impl Gateway {
             turns,
             terms,
             asked: Asked {
-                tenant: payer.to_string().into(),
+                tenant,
                 prompt: prompt.clone(),
-                adapters: vec![(adapter.into(), 1.0)],
+                adapters,
                 sampling,
                 tokens_max,
                 stops: request.options.stops(),

@@ -31,6 +31,14 @@ struct Prompted {
 }
 
 impl ModelServer {
+    /// Refuses what there is no place for, before prompts are tokenised and schemas compiled. Of several prompts the
+    /// answers to the first are looked at.
+    pub(super) fn expect_places(&self, options: &Options) -> Result<(), ApiError> {
+        let adapters = self.adapters_of(&options.model)?;
+        let engine = &self.text.engine;
+        Ok(engine.expect_places(options.choices() as usize, &tenant(options), &adapters)?)
+    }
+
     /// `POST /v1/chat/completions`.
     pub(super) fn chat(
         &self,
@@ -113,7 +121,7 @@ impl ModelServer {
             let message = format!("One request has at most {ANSWERS_MAX} answers.");
             return Err(ApiError::invalid("n", message));
         }
-        let tenant: Arc<str> = options.user.as_deref().unwrap_or_default().into();
+        let tenant = tenant(options);
         let prefix_shared = self.shares_prefixes(&adapters);
         let sampling = sampling(options);
         let mut running = Vec::with_capacity(prompts.len() * per_prompt);
@@ -152,6 +160,11 @@ impl ModelServer {
             running,
         })
     }
+}
+
+/// In whose name a request is answered.
+fn tenant(options: &Options) -> Arc<str> {
+    options.user.as_deref().unwrap_or_default().into()
 }
 
 /// One answer under way.

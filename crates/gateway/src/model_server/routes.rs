@@ -57,6 +57,7 @@ impl Api for ModelServer {
 
 async fn chat(State(server): State<Arc<ModelServer>>, body: Body) -> Result<Response, ApiError> {
     let (request, ignored) = ChatRequest::parse(&body_of(body)?)?;
+    server.expect_places(&request.options)?;
     let grammar = server.grammar(&request).await?;
     let response = server.chat(&request, grammar, now())?.respond().await?;
     Ok(with_ignored(response, &ignored))
@@ -67,6 +68,7 @@ async fn complete(
     body: Body,
 ) -> Result<Response, ApiError> {
     let (request, ignored) = CompletionRequest::parse(&body_of(body)?)?;
+    server.expect_places(&request.options)?;
     let response = server.complete(&request, now())?.respond().await?;
     Ok(with_ignored(response, &ignored))
 }

@@ -1,9 +1,12 @@
 //! `openledger bench serve`: how many answers a server gives, and what it does when asked for more.
 //!
 //! ```text
-//! closed loop: N clients, each asks again when answered ─▶ capacity
-//! open loop:   Poisson arrivals at 1, 2, 5, 10 × capacity ─▶ served, refused, how fast
+//! each round   closed loop: N clients, each asks again when answered ─▶ capacity
+//!              open loop:   Poisson arrivals at 1, 2, 5, 10 × capacity ─▶ served, refused, how fast
 //! ```
+//!
+//! **Invariant:** a load is compared with the closed loop and the peak of its own round only: minutes apart a
+//! machine may be a third faster or slower, and that is no property of a server.
 
 use std::{
     fs,
@@ -52,7 +55,8 @@ struct Target {
     tokens: u32,
 }
 
-/// One line of the table.
+/// One load in one round.
+#[derive(Clone)]
 struct Phase {
     name: String,
     /// Requests a second that were sent; as many as were answered where the loop is closed.
@@ -76,32 +80,31 @@ pub async fn run(args: BenchServeArgs, output: Output) -> Result<(), Failure> {
     };
     tell("warming up");
     target.closed_loop(args.clients, Duration::from_secs(1)).await;
-    let closed = target.closed_loop(args.clients, Duration::from_secs(args.seconds)).await;
-    let capacity = closed.served_per_second();
-    if capacity <= 0.0 {
-        return Err(Failure::new(Exit::Failure, "the server answered nothing"));
+    let mut rounds = Vec::new();
+    for round in 1..=args.rounds.max(1) {
+        rounds.push(target.round(&args, round).await?);
     }
-    let mut phases = vec![closed];
-    for factor in &args.factors {
-        tell(&format!("offering {factor} times the capacity for {} s", args.seconds));
-        phases.push(target.open_loop(capacity * factor, *factor, args.seconds).await);
-    }
-    let peak = phases.iter().map(Phase::served_per_second).fold(0.0, f64::max);
+    let loads = Load::of(&rounds);
     if output.json {
-        let phases: Vec<Value> = phases.iter().map(|phase| phase.to_json(peak)).collect();
-        print(&json!({ "models": target.models.len(), "phases": phases }).to_string());
+        let phases: Vec<Value> = loads.iter().map(Load::to_json).collect();
+        let about = json!({
+            "models": target.models.len(), "rounds": rounds.len(), "phases": phases,
+        });
+        print(&about.to_string());
     } else {
         print(&format!(
-            "{} models, answers of {} tokens, {} s a phase; goodput is a part of the peak\n",
+            "{} models, answers of {} tokens, {} rounds of {} s a load; rates and goodput are medians over the rounds, \
+             goodput is a part of the closed loop's, and of the peak, of the same round; latencies are over all rounds\n",
             target.models.len(),
             args.tokens,
+            rounds.len(),
             args.seconds
         ));
         print(
-            "| load | offered /s | served /s | goodput | tok/s | first text p50, p99 ms | whole p50, p99 ms | refused | refusal p50, p99 ms | late refusals | failed |",
+            "| load | offered /s | served /s | goodput of closed, of peak | tok/s | tokens an answer | first text p50, p99 ms | whole p50, p99 ms | refused | refusal p50, p99 ms | late refusals | failed |",
         );
-        print("|---|---|---|---|---|---|---|---|---|---|---|");
-        phases.iter().for_each(|phase| print(&phase.row(peak)));
+        print("|---|---|---|---|---|---|---|---|---|---|---|---|");
+        loads.iter().for_each(|load| print(&load.row()));
     }
     Ok(())
 }
@@ -177,6 +180,23 @@ impl Drop for Server {
 }
 
 impl Target {
+    /// The closed loop, then every factor of what it served.
+    async fn round(&self, args: &BenchServeArgs, round: usize) -> Result<Vec<Phase>, Failure> {
+        let of = args.rounds.max(1);
+        tell(&format!("round {round} of {of}: {} clients for {} s", args.clients, args.seconds));
+        let closed = self.closed_loop(args.clients, Duration::from_secs(args.seconds)).await;
+        let capacity = closed.served_per_second();
+        if capacity <= 0.0 {
+            return Err(Failure::new(Exit::Failure, "the server answered nothing"));
+        }
+        let mut phases = vec![closed];
+        for factor in &args.factors {
+            tell(&format!("round {round} of {of}: {factor} times that for {} s", args.seconds));
+            phases.push(self.open_loop(capacity * factor, *factor, args.seconds).await);
+        }
+        Ok(phases)
+    }
+
     /// So many clients, each asking again as soon as it is answered.
     async fn closed_loop(&self, clients: usize, time: Duration) -> Phase {
         let (start, mut all) = (Instant::now(), JoinSet::new());
@@ -281,18 +301,74 @@ impl Phase {
         self.outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Failed)).count()
     }
 
-    fn row(&self, peak: f64) -> String {
-        let (first, whole) = (ms(self.served().map(|s| s.0)), ms(self.served().map(|s| s.1)));
-        let refusals = self.refusals();
+}
+
+/// One line of the table: a load in all rounds.
+struct Load {
+    name: String,
+    offered: Option<f64>,
+    served_per_second: f64,
+    tokens_per_second: f64,
+    /// Parts of what the closed loop, and the best load, of the same round served.
+    of_closed: f64,
+    of_peak: f64,
+    /// All rounds as one.
+    all: Phase,
+}
+
+impl Load {
+    /// The loads of `rounds`, each of which begins with the closed loop and has them in the same order.
+    fn of(rounds: &[Vec<Phase>]) -> Vec<Self> {
+        let loads = rounds.first().map_or(0, Vec::len);
+        (0..loads).map(|load| Self::new(rounds, load)).collect()
+    }
+
+    fn new(rounds: &[Vec<Phase>], load: usize) -> Self {
+        let over = |value: &dyn Fn(&[Phase], &Phase) -> f64| {
+            median(rounds.iter().map(|round| value(round, &round[load])).collect())
+        };
+        let peak = |round: &[Phase]| {
+            round.iter().map(Phase::served_per_second).fold(f64::MIN_POSITIVE, f64::max)
+        };
+        let offered = rounds.iter().map(|round| round[load].offered).collect::<Option<Vec<_>>>();
+        let mut all = rounds[0][load].clone();
+        for round in &rounds[1..] {
+            all.seconds += round[load].seconds;
+            all.outcomes.extend_from_slice(&round[load].outcomes);
+        }
+        Self {
+            name: all.name.clone(),
+            offered: offered.map(median),
+            served_per_second: over(&|_, phase| phase.served_per_second()),
+            tokens_per_second: over(&|_, phase| phase.tokens_per_second()),
+            of_closed: over(&|round, phase| {
+                phase.served_per_second() / round[0].served_per_second().max(f64::MIN_POSITIVE)
+            }),
+            of_peak: over(&|round, phase| phase.served_per_second() / peak(round)),
+            all,
+        }
+    }
+
+    fn tokens_an_answer(&self) -> f64 {
+        let (answers, tokens) = (self.all.served().count(), self.all.served().map(|s| s.2));
+        tokens.sum::<u64>() as f64 / answers.max(1) as f64
+    }
+
+    fn row(&self) -> String {
+        let (first, whole) =
+            (ms(self.all.served().map(|s| s.0)), ms(self.all.served().map(|s| s.1)));
+        let refusals = self.all.refusals();
         let late = refusals.iter().filter(|after| **after > AT_ONCE).count();
         let refusal = ms(refusals.iter().copied());
         let offered = self.offered.map_or("–".to_owned(), |rate| format!("{rate:.1}"));
         format!(
-            "| {} | {offered} | {:.1} | {:.0} % | {:.0} | {:.0}, {:.0} | {:.0}, {:.0} | {} | {:.1}, {:.1} | {late} | {} |",
+            "| {} | {offered} | {:.1} | {:.0}, {:.0} % | {:.0} | {:.1} | {:.0}, {:.0} | {:.0}, {:.0} | {} | {:.1}, {:.1} | {late} | {} |",
             self.name,
-            self.served_per_second(),
-            100.0 * self.served_per_second() / peak,
-            self.tokens_per_second(),
+            self.served_per_second,
+            100.0 * self.of_closed,
+            100.0 * self.of_peak,
+            self.tokens_per_second,
+            self.tokens_an_answer(),
             first.0,
             first.1,
             whole.0,
@@ -300,25 +376,37 @@ impl Phase {
             refusals.len(),
             refusal.0,
             refusal.1,
-            self.failed(),
+            self.all.failed(),
         )
     }
 
-    fn to_json(&self, peak: f64) -> Value {
-        let (first, whole) = (ms(self.served().map(|s| s.0)), ms(self.served().map(|s| s.1)));
-        let refusals = self.refusals();
+    fn to_json(&self) -> Value {
+        let (first, whole) =
+            (ms(self.all.served().map(|s| s.0)), ms(self.all.served().map(|s| s.1)));
+        let refusals = self.all.refusals();
         let refusal = ms(refusals.iter().copied());
         json!({
             "load": self.name, "offered_per_second": self.offered,
-            "served_per_second": self.served_per_second(),
-            "goodput": self.served_per_second() / peak,
-            "tokens_per_second": self.tokens_per_second(),
+            "served_per_second": self.served_per_second,
+            "goodput": self.of_peak, "goodput_of_closed": self.of_closed,
+            "tokens_per_second": self.tokens_per_second,
+            "tokens_an_answer": self.tokens_an_answer(),
             "first_text_ms": { "p50": first.0, "p99": first.1 },
             "whole_ms": { "p50": whole.0, "p99": whole.1 },
             "refused": refusals.len(), "refusal_ms": { "p50": refusal.0, "p99": refusal.1 },
             "late_refusals": refusals.iter().filter(|after| **after > AT_ONCE).count(),
-            "failed": self.failed(),
+            "failed": self.all.failed(),
         })
+    }
+}
+
+/// The middle one, or the mean of the two in the middle; zero of nothing.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    match (values.len() / 2, values.len() % 2) {
+        (0, 0) => 0.0,
+        (middle, 0) => (values[middle - 1] + values[middle]) / 2.0,
+        (middle, _) => values[middle],
     }
 }
 
@@ -336,4 +424,42 @@ fn ms(times: impl Iterator<Item = Duration>) -> (f64, f64) {
 /// Uniform in [0, 1).
 fn uniform(random: &mut ChaCha8Rng) -> f64 {
     (random.next_u64() >> 11) as f64 / (1u64 << 53) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `answers` in a second.
+    fn phase(answers: usize) -> Phase {
+        let wait = Duration::from_millis(answers as u64);
+        let outcomes = vec![Outcome::Served { first: wait, whole: wait, tokens: 4 }; answers];
+        Phase { name: "a load".to_owned(), offered: None, seconds: 1.0, outcomes }
+    }
+
+    #[test]
+    fn a_load_is_compared_with_its_own_round() {
+        // The machine is twice as fast in the second round, and half as fast in the third.
+        let rounds: Vec<Vec<Phase>> =
+            [[100, 110, 80], [200, 180, 160], [50, 60, 40]].map(|r| r.map(phase).into()).into();
+        let loads = Load::of(&rounds);
+        let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-9, "{a} {b}");
+        let [closed, once, much] = &loads[..] else { panic!("{} loads", loads.len()) };
+        close(closed.of_closed, 1.0);
+        close(once.of_closed, 1.1);
+        close(much.of_closed, 0.8);
+        close(once.of_peak, 1.0);
+        close(much.of_peak, 80.0 / 110.0);
+        close(much.served_per_second, 80.0);
+        close(much.tokens_per_second, 320.0);
+        close(much.tokens_an_answer(), 4.0);
+        assert_eq!(much.all.served().count(), 280);
+    }
+
+    #[test]
+    fn the_median_of_an_even_number_is_between_the_two_in_the_middle() {
+        assert_eq!(median(vec![4.0, 1.0, 2.0, 8.0]), 3.0);
+        assert_eq!(median(vec![4.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(vec![]), 0.0);
+    }
 }

@@ -469,9 +469,13 @@ pub struct BenchServeArgs {
     /// Clients of the closed loop.
     #[arg(long, default_value_t = 48)]
     pub clients: usize,
-    /// Length of a phase.
-    #[arg(long, default_value_t = 10)]
+    /// Length of one load in one round.
+    #[arg(long, default_value_t = 6)]
     pub seconds: u64,
+    /// Times that the closed loop and then every factor are run; the table gives medians. What a load is compared
+    /// with is of its own round, for a machine's speed changes within minutes.
+    #[arg(long, default_value_t = 3)]
+    pub rounds: usize,
     /// Multiples of the capacity that are offered.
     #[arg(long, value_delimiter = ',', default_values_t = [1.0, 2.0, 5.0, 10.0])]
     pub factors: Vec<f64>,

@@ -6,7 +6,7 @@
 //! of 127 · 127 fit sixteen bits, so nothing saturates.
 //!
 //! Each panel is read from memory once and then multiplied with all rows out of the inner cache. Left to itself
-//! the memory would rest in that time, so tiles ask for the panels that come next: half as fast again at 32 rows.
+//! the memory would rest in that time, so tiles ask for the panels that come next.
 
 use super::four_bit::{self, FourBitPanels, GROUP_BYTES};
 use super::int8::{self, Int8Matrix};

@@ -24,6 +24,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use eyre::Result;
 use job::Shape;
+use openledger_allocator as _;
 use openledger_model::serving::{KvForm, LowRankForm, WeightForm};
 
 #[derive(Parser)]

@@ -36,6 +36,7 @@ mod worker;
 use std::process::ExitCode;
 
 use clap::Parser;
+use openledger_allocator as _;
 
 use cli::{AdapterCommand, AttributionCommand, AuditCommand, BenchCommand, Cli, Command};
 use failure::{Exit, Failure, OrFail};

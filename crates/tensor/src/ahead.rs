@@ -42,10 +42,7 @@ impl<'a> Ahead<'a> {
     /// [`finish`](Self::finish).
     #[inline(always)]
     pub(crate) fn walk(&self, steps: usize) -> Walk {
-        // An address without memory would be looked up in vain, again and again.
-        let Some(first) = self.slices.first() else {
-            return Walk { at: NOTHING.as_ptr(), step: 0 };
-        };
+        let Some(first) = self.slices.first() else { return Walk::nowhere() };
         let here = lines(first).saturating_sub(self.skip).min(self.pace).min(self.left);
         let at = first.as_ptr().wrapping_add(self.skip.wrapping_mul(LINE));
         Walk { at, step: (here * LINE).div_ceil(steps.max(1)).min(LINE) }
@@ -102,12 +99,35 @@ pub(crate) struct Walk {
 }
 
 impl Walk {
+    /// A walk that brings nothing.
+    pub(crate) fn nowhere() -> Self {
+        // An address without memory would be looked up in vain, again and again.
+        Self { at: NOTHING.as_ptr(), step: 0 }
+    }
+
+    /// Where it stands after so many steps.
+    pub(crate) fn after(self, steps: usize) -> Self {
+        Self { at: self.at.wrapping_add(self.step.wrapping_mul(steps)), ..self }
+    }
+
     /// Asks for the line at which it stands.
     #[inline(always)]
     pub(crate) fn advance(&mut self) {
         prefetch(self.at);
         self.at = self.at.wrapping_add(self.step);
     }
+}
+
+/// Values that are nothing but bytes.
+///
+/// # Safety
+/// The type has no padding.
+pub(crate) unsafe trait Plain: Copy {}
+
+/// The bytes of some values.
+pub(crate) fn bytes_of<T: Plain>(values: &[T]) -> &[u8] {
+    // SAFETY: without padding, all bytes are initialised.
+    unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) }
 }
 
 /// Cache lines that a slice covers, if it begins at one.

@@ -1,9 +1,10 @@
 //! Products with bf16 weights in f32 arithmetic: half the memory, and the exact bits.
 //!
 //! A bf16 is a f32 whose low half is zero, so widening rounds nothing. A block of weights is widened into
-//! the inner cache and goes through the tiles of [`gemm`](crate::gemm), for as many rows as there are.
+//! the inner cache and goes through the tiles of [`gemm`](crate::gemm), for as many rows as there are; meanwhile
+//! the next block comes nearer.
 
-use crate::ahead::Ahead;
+use crate::ahead::{Ahead, Plain, bytes_of};
 use crate::gemm::Tile;
 use crate::paged_kv::to_bf16;
 use crate::parallel::{self, Shared};
@@ -14,6 +15,8 @@ use std::ops::Range;
 
 /// Steps of k in one widened block of two panels; fewer for more panels.
 const BLOCK_DEPTH: usize = 256;
+/// Panels of the widest tile.
+const PANELS_MAX: usize = 8;
 /// Below this many multiply-adds a product runs on the calling thread.
 const PARALLEL_MIN: usize = 1 << 20;
 
@@ -21,6 +24,9 @@ const PARALLEL_MIN: usize = 1 << 20;
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(32))]
 struct Half([u16; LANES]);
+
+// SAFETY: 32 bytes.
+unsafe impl Plain for Half {}
 
 /// Sixteen f32, a cache line.
 #[derive(Clone, Copy, Debug)]
@@ -76,6 +82,25 @@ impl Bf16Panels {
         });
     }
 
+    /// The bytes of the block that comes after the one at `k0` of `count` panels, a slice for each panel.
+    fn next_block(
+        &self,
+        panel: usize,
+        count: usize,
+        k0: usize,
+        block: usize,
+        panels: &Range<usize>,
+    ) -> [&[u8]; PANELS_MAX] {
+        let (first, k0) =
+            if k0 + block < self.depth { (panel, k0 + block) } else { (panel + count, 0) };
+        let mut next = [&[][..]; PANELS_MAX];
+        for (next, panel) in next.iter_mut().zip(first..panels.end.min(first + count)) {
+            let from = panel * self.depth + k0;
+            *next = bytes_of(&self.panels[from..][..block.min(self.depth - k0)]);
+        }
+        next
+    }
+
     /// Memory it takes.
     pub fn bytes(&self) -> usize {
         self.panels.len() * size_of::<Half>()
@@ -117,7 +142,11 @@ kernel! {
                         unsafe { S::store(to.0.as_mut_ptr(), S::load_bf16(from.0.as_ptr())) };
                     }
                 }
+                let next = b.next_block(panel, count, k0, block, &panels);
+                let mut own = Ahead::new(&next);
+                own.spread(m.div_ceil(S::ROWS));
                 for row in (0..m).step_by(S::ROWS) {
+                    let soon = [own.walk(depth), ahead.walk(depth)];
                     let tall = S::ROWS.min(m - row);
                     // SAFETY: A and C cover these rows (checked in `multiply`), the widened block `count`
                     // panels of `depth` steps; tasks own disjoint columns of C.
@@ -133,10 +162,12 @@ kernel! {
                             c_stride,
                             columns,
                             resume: k0 > 0,
+                            soon,
                         };
                         S::tile(tall, count, &tile);
                     }
-                    ahead.advance();
+                    own.finish(soon[0].after(depth));
+                    ahead.finish(soon[1].after(depth));
                 }
             }
             panel += count;

@@ -16,6 +16,7 @@ pub use bf16::Bf16Matrix;
 pub use packed::{PackedMatrix, PackedView};
 pub(crate) use tile::{Tile, run_tile};
 
+use crate::ahead::Walk;
 use crate::parallel::{self, Shared};
 use crate::simd::{LANES, kernel};
 use std::cell::RefCell;
@@ -206,6 +207,7 @@ kernel! {
                                 c_stride: c.stride,
                                 columns: valid,
                                 resume,
+                                soon: [Walk::nowhere(); 2],
                             };
                             S::tile(tall, count, &tile);
                         }

@@ -22,7 +22,7 @@ pub use int8::Int8Matrix;
 pub use rows::Int8Rows;
 
 use crate::Out;
-use crate::ahead::Ahead;
+use crate::ahead::{Ahead, Plain};
 #[cfg(target_arch = "x86_64")]
 use crate::level::SimdLevel;
 use crate::parallel::{self, Shared};
@@ -40,6 +40,9 @@ const PARALLEL_MIN: usize = 1 << 21;
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 struct Line([u8; LANES * QUAD]);
+
+// SAFETY: 64 bytes.
+unsafe impl Plain for Line {}
 
 /// Which instructions multiply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

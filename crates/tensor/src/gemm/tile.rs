@@ -1,5 +1,6 @@
 //! The innermost loop: one tile of C in registers.
 
+use crate::ahead::Walk;
 use crate::simd::{LANES, Simd};
 
 /// One tile: up to `rows` × `panels · 16` elements of C over `depth` steps of k.
@@ -19,6 +20,8 @@ pub(crate) struct Tile {
     pub(crate) columns: usize,
     /// Start from C instead of zero.
     pub(crate) resume: bool,
+    /// What is brought nearer meanwhile, a line of each at most with each step of k.
+    pub(crate) soon: [Walk; 2],
 }
 
 /// Runs a tile of `R` rows and `P` panels.
@@ -41,9 +44,9 @@ pub(crate) unsafe fn run_tile<S: Simd, const R: usize, const P: usize>(t: &Tile)
             }
         }
         if t.row_stride == 1 {
-            multiply::<S, R, P>(&mut acc, t.depth, t.a, 1, t.k_stride, t.b, t.panel_stride);
+            multiply::<S, R, P>(&mut acc, t, 1, t.k_stride);
         } else {
-            multiply::<S, R, P>(&mut acc, t.depth, t.a, t.row_stride, 1, t.b, t.panel_stride);
+            multiply::<S, R, P>(&mut acc, t, t.row_stride, 1);
         }
         for (i, row) in acc.iter().enumerate() {
             for (p, v) in row.iter().enumerate() {
@@ -61,20 +64,17 @@ pub(crate) unsafe fn run_tile<S: Simd, const R: usize, const P: usize>(t: &Tile)
 #[inline(always)]
 unsafe fn multiply<S: Simd, const R: usize, const P: usize>(
     acc: &mut [[S::V; P]; R],
-    depth: usize,
-    a: *const f32,
+    t: &Tile,
     row_stride: usize,
     k_stride: usize,
-    b: *const f32,
-    panel_stride: usize,
 ) {
     // SAFETY: as for `run_tile`.
     unsafe {
-        let (mut a, mut b) = (a, b);
-        for _ in 0..depth {
+        let (mut a, mut b, mut soon) = (t.a, t.b, t.soon);
+        for _ in 0..t.depth {
             let mut columns = [S::splat(0.0); P];
             for (p, v) in columns.iter_mut().enumerate() {
-                *v = S::load(b.add(p.wrapping_mul(panel_stride)));
+                *v = S::load(b.add(p.wrapping_mul(t.panel_stride)));
             }
             for (i, row) in acc.iter_mut().enumerate() {
                 let x = S::splat(*a.add(i.wrapping_mul(row_stride)));
@@ -84,6 +84,7 @@ unsafe fn multiply<S: Simd, const R: usize, const P: usize>(
             }
             a = a.wrapping_add(k_stride);
             b = b.wrapping_add(LANES);
+            soon.iter_mut().for_each(Walk::advance);
         }
     }
 }

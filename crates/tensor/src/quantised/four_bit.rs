@@ -1,7 +1,7 @@
 //! Weights in four bits, multiplied without widening them.
 
 use super::{Int8Rows, Job, LANES, Path, QUAD, over_panels, portable};
-use crate::ahead::Ahead;
+use crate::ahead::{Ahead, Plain, bytes_of};
 use crate::four_bit::widen;
 use crate::{FOUR_BIT_GROUP, FourBitMatrix, Out};
 use std::ops::Range;
@@ -28,6 +28,9 @@ pub(super) struct Group {
     /// bf16; padded to a cache line so that codes stay aligned.
     scales: [u16; 2 * LANES],
 }
+
+// SAFETY: 256 bytes of codes and 64 of scales.
+unsafe impl Plain for Group {}
 
 /// Bytes from one group to the next.
 pub(super) const GROUP_BYTES: usize = size_of::<Group>();
@@ -100,6 +103,13 @@ impl FourBitPanels {
 
     pub(super) fn groups_of_panel(&self) -> usize {
         self.depth.div_ceil(FOUR_BIT_GROUP)
+    }
+
+    /// The groups of some panels.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn panel_bytes(&self, panels: Range<usize>) -> &[u8] {
+        let groups = self.groups_of_panel();
+        bytes_of(&self.groups[panels.start * groups..panels.end * groups])
     }
 
     /// Start of a panel's groups.

@@ -3,7 +3,7 @@
 use super::rows::group_range;
 use super::{GROUP, Int8Rows, Job, Line, Path, QUAD, over_panels, portable};
 use crate::Out;
-use crate::ahead::Ahead;
+use crate::ahead::{Ahead, bytes_of};
 use crate::simd::LANES;
 use std::ops::Range;
 
@@ -105,6 +105,12 @@ impl Int8Matrix {
 
     pub(super) fn groups(&self) -> usize {
         self.depth.div_ceil(GROUP)
+    }
+
+    /// The lines of some panels.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn panel_bytes(&self, panels: Range<usize>) -> &[u8] {
+        bytes_of(&self.lines[panels.start * self.quads()..panels.end * self.quads()])
     }
 
     /// Start of a panel's lines and of its scales.

@@ -4,12 +4,15 @@
 //! hide their latency). Weights are unsigned with an offset, inputs signed; the offset's part is subtracted
 //! as the sums begin. AVX2 multiplies magnitudes of inputs by weights of their sign instead: pairs of products
 //! of 127 · 127 fit sixteen bits, so nothing saturates.
+//!
+//! Each panel is read from memory once and then multiplied with all rows out of the inner cache. Left to itself
+//! the memory would rest in that time, so tiles ask for the panels that come next.
 
 use super::four_bit::{self, FourBitPanels, GROUP_BYTES};
 use super::int8::{self, Int8Matrix};
 use super::{GROUP, Job, LANES, QUAD};
 use crate::FOUR_BIT_GROUP;
-use crate::ahead::Ahead;
+use crate::ahead::{Ahead, Walk};
 use std::arch::x86_64::*;
 use std::ops::Range;
 
@@ -44,13 +47,15 @@ impl Tile<'_> {
     }
 }
 
-/// Walks the tiles of some panels: `run(tile, rows, panels)`.
+/// Walks the tiles of some panels: `run(tile, rows, panels, own)`, where `own` is a part of the panels that come
+/// next, of which `soon` gives the bytes.
 fn walk<'a>(
     job: Job<'a>,
     panels: Range<usize>,
     rows_max: usize,
     wide: impl Fn(usize) -> usize,
-    mut run: impl FnMut(&Tile<'a>, usize, usize),
+    soon: impl Fn(Range<usize>) -> &'a [u8],
+    mut run: impl FnMut(&Tile<'a>, usize, usize, &mut Ahead<'_>),
 ) {
     let rows = job.rows.rows();
     // Equal heights: eleven and eleven rather than twelve and ten.
@@ -62,8 +67,13 @@ fn walk<'a>(
         while count > panels.end - panel {
             count /= 2;
         }
+        // Tiles of few rows wait for memory anyway, and the processor sees what they will read.
+        let ahead = if widest > 2 { 0 } else { count };
+        let next = [soon(panel + count..panels.end.min(panel + count + ahead))];
+        let mut own = Ahead::new(&next);
+        own.spread(rows.div_ceil(height));
         for row in (0..rows).step_by(height) {
-            run(&Tile { job, row, panel }, height.min(rows - row), count);
+            run(&Tile { job, row, panel }, height.min(rows - row), count, &mut own);
         }
         panel += count;
     }
@@ -104,8 +114,9 @@ pub(super) unsafe fn int8_vnni(
     let rows = job.rows.rows();
     let tiles = tiles(&job, &panels, ROWS, wide(rows.div_ceil(rows.div_ceil(ROWS))));
     ahead.spread(tiles);
-    walk(job, panels, ROWS, wide, |tile, rows, count| {
-        shapes!(int8_vnni_tile, rows, count, (b, tile, &mut ahead);
+    let soon = |panels| b.panel_bytes(panels);
+    walk(job, panels, ROWS, wide, soon, |tile, rows, count, own| {
+        shapes!(int8_vnni_tile, rows, count, (b, tile, own, &mut ahead);
             1 x 1 1 x 2 1 x 4 1 x 8 2 x 1 2 x 2 2 x 4 2 x 8 3 x 1 3 x 2 3 x 4 4 x 1 4 x 2 4 x 4
             5 x 1 5 x 2 5 x 4 6 x 1 6 x 2 7 x 1 7 x 2 8 x 1 8 x 2 9 x 1 9 x 2 10 x 1 10 x 2
             11 x 1 11 x 2 12 x 1 12 x 2);
@@ -118,12 +129,13 @@ pub(super) unsafe fn int8_vnni(
 unsafe fn int8_vnni_tile<const R: usize, const P: usize>(
     b: &Int8Matrix,
     t: &Tile<'_>,
+    own: &mut Ahead<'_>,
     ahead: &mut Ahead<'_>,
 ) {
     let (quads, groups) = (b.quads(), b.groups());
     let (lines, scales) = b.panel(t.panel);
     let (codes, stride) = t.codes();
-    let mut walk = ahead.walk(quads);
+    let mut soon = [own.walk(quads), ahead.walk(quads)];
     for group in 0..groups {
         let range = group * (GROUP / QUAD)..quads.min((group + 1) * (GROUP / QUAD));
         // SAFETY: panels of `quads` lines and `groups` scales; rows of codes padded beyond the last quad.
@@ -149,7 +161,7 @@ unsafe fn int8_vnni_tile<const R: usize, const P: usize>(
                 }
                 x = x.wrapping_add(QUAD);
                 line = line.wrapping_add(LINE);
-                walk.advance();
+                soon.iter_mut().for_each(Walk::advance);
             }
             for (i, acc) in acc.iter().enumerate() {
                 let scale = _mm512_set1_ps(t.job.rows.scale(t.row + i, group));
@@ -168,7 +180,8 @@ unsafe fn int8_vnni_tile<const R: usize, const P: usize>(
             }
         }
     }
-    ahead.finish(walk);
+    own.finish(soon[0]);
+    ahead.finish(soon[1]);
 }
 
 /// # Safety
@@ -184,8 +197,9 @@ pub(super) unsafe fn four_bit_vnni(
     let rows = job.rows.rows();
     let height = rows.div_ceil(rows.div_ceil(FOUR_BIT_ROWS));
     ahead.spread(tiles(&job, &panels, FOUR_BIT_ROWS, wide(height)));
-    walk(job, panels, FOUR_BIT_ROWS, wide, |tile, rows, count| {
-        shapes!(four_bit_vnni_tile, rows, count, (b, tile, &mut ahead);
+    let soon = |panels| b.panel_bytes(panels);
+    walk(job, panels, FOUR_BIT_ROWS, wide, soon, |tile, rows, count, own| {
+        shapes!(four_bit_vnni_tile, rows, count, (b, tile, own, &mut ahead);
             1 x 1 1 x 2 1 x 4 2 x 1 2 x 2 2 x 4 3 x 1 3 x 2 4 x 1 4 x 2 5 x 1 5 x 2 6 x 1 6 x 2);
     });
 }
@@ -196,13 +210,14 @@ pub(super) unsafe fn four_bit_vnni(
 unsafe fn four_bit_vnni_tile<const R: usize, const P: usize>(
     b: &FourBitPanels,
     t: &Tile<'_>,
+    own: &mut Ahead<'_>,
     ahead: &mut Ahead<'_>,
 ) {
     const LINES: usize = FOUR_BIT_GROUP / QUAD / 2;
     let groups = b.groups_of_panel();
     let panels = b.panel(t.panel);
     let (codes, stride) = t.codes();
-    let mut walk = ahead.walk(groups * LINES);
+    let mut soon = [own.walk(groups * LINES), ahead.walk(groups * LINES)];
     // SAFETY: panels of `groups` groups; rows of codes are padded to whole groups.
     unsafe {
         let low = _mm512_set1_epi8(15);
@@ -216,7 +231,7 @@ unsafe fn four_bit_vnni_tile<const R: usize, const P: usize>(
             let from = panels.add(group * GROUP_BYTES);
             let x = codes.add(group * FOUR_BIT_GROUP);
             for line in 0..LINES {
-                walk.advance();
+                soon.iter_mut().for_each(Walk::advance);
                 let mut w = [[_mm512_setzero_si512(); 2]; P];
                 for (p, w) in w.iter_mut().enumerate() {
                     let at = from.wrapping_add(p * groups * GROUP_BYTES + line * LINE);
@@ -253,7 +268,8 @@ unsafe fn four_bit_vnni_tile<const R: usize, const P: usize>(
             }
         }
     }
-    ahead.finish(walk);
+    own.finish(soon[0]);
+    ahead.finish(soon[1]);
 }
 
 /// Adds to eight sums the products of eight columns' signed weights with four codes of a row.
@@ -295,7 +311,8 @@ pub(super) unsafe fn int8_avx2(b: &Int8Matrix, job: Job<'_>, panels: Range<usize
         panels,
         2,
         |_| 1,
-        |tile, rows, count| {
+        |_| &[],
+        |tile, rows, count, _| {
             shapes!(int8_avx2_tile, rows, count, (b, tile); 1 x 1 2 x 1);
         },
     );
@@ -344,7 +361,8 @@ pub(super) unsafe fn four_bit_avx2(b: &FourBitPanels, job: Job<'_>, panels: Rang
         panels,
         2,
         |_| 1,
-        |tile, rows, count| {
+        |_| &[],
+        |tile, rows, count, _| {
             shapes!(four_bit_avx2_tile, rows, count, (b, tile); 1 x 1 2 x 1);
         },
     );

@@ -48,6 +48,11 @@ impl Serve {
         (response.status().as_u16(), response.text().await.unwrap())
     }
 
+    async fn metrics(&self) -> String {
+        let url = self.url.replace("/v1", "/metrics");
+        reqwest::get(url).await.unwrap().text().await.unwrap()
+    }
+
     async fn get(&self, path: &str) -> (u16, Value) {
         let response = reqwest::get(format!("{}{path}", self.url)).await.unwrap();
         (response.status().as_u16(), response.json().await.unwrap())
@@ -394,6 +399,84 @@ async fn overload_is_answered_at_once_and_a_key_is_asked_for() {
     assert_eq!(keyed.get("/models").await.0, 401);
     let with_key = client.get(format!("{}/models", keyed.url)).bearer_auth("sesame");
     assert_eq!(with_key.send().await.unwrap().status().as_u16(), 200);
+}
+
+#[tokio::test]
+async fn what_has_no_place_is_refused_before_anything_is_made_ready_for_it() {
+    let machine = Machine::new();
+    adapters(&machine.path("adapters"), &["plum"]);
+    let extra = ["--name", "nano", "--adapters", "adapters", "--queue", "0"];
+    let serve = Serve::start(&machine, &extra);
+    // Neither would be served with a place: the schema cannot be enforced, the prompt has no room.
+    let format = json!({
+        "type": "json_schema",
+        "json_schema": { "name": "x", "schema": { "type": "nonsense" } },
+    });
+    let schema = chat("plum", json!({ "response_format": format, "user": "ada" }));
+    assert_eq!(serve.post("/chat/completions", schema).await.0, 429);
+    let words = "word ".repeat(20_000);
+    let long = json!({ "model": "nano", "prompt": words, "user": "ada" });
+    assert_eq!(serve.post("/completions", long).await.0, 429);
+    // Of what the server does not know it says that first.
+    assert_eq!(serve.post("/chat/completions", chat("fig", json!({}))).await.0, 404);
+    let metrics = serve.metrics().await;
+    for line in [
+        "openlora_requests_refused_total 2",
+        "openlora_tenant_refused_total{tenant=\"ada\"} 2",
+        "openlora_adapter_refused_total{adapter=\"plum\"} 1",
+        "openlora_adapter_refused_total{adapter=\"base\"} 1",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line} is not in\n{metrics}");
+    }
+}
+
+#[tokio::test]
+async fn an_adapter_that_dominates_is_merged_says_the_same_and_is_let_go_in_mixed_traffic() {
+    let machine = Machine::new();
+    adapters(&machine.path("adapters"), &["plum", "fig"]);
+    // In 32 bits the two ways of reading are rounded so little apart that the words are the same.
+    let f32 = ["--weights", "f32", "--kv", "f32", "--merged-mib", "256"];
+    let serve = Serve::start(
+        &machine,
+        &[&["--name", "nano", "--adapters", "adapters"][..], &f32[..]].concat(),
+    );
+    let long = |model: &str| {
+        // The end token is never drawn.
+        chat(model, json!({ "max_tokens": 200, "logit_bias": { "0": -100.0 } }))
+    };
+    let say = async |model: &str| {
+        let (status, answer) = serve.post("/chat/completions", long(model)).await;
+        assert_eq!(status, 200, "{answer}");
+        text(&answer).to_owned()
+    };
+    let before = say("plum").await;
+    let other = say("fig").await;
+    assert_ne!(before, other);
+    let value = async |name: &str| -> u64 {
+        let metrics = serve.metrics().await;
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_else(|| panic!("{name} is not in\n{metrics}")).trim().parse().unwrap()
+    };
+    // A window is a thousand steps.
+    for _ in 0..100 {
+        if value("openlora_merged_bytes ").await > 0 {
+            break;
+        }
+        assert_eq!(say("plum").await, before);
+    }
+    assert_eq!(value("openlora_merged_copies_total ").await, 1);
+    assert_eq!(say("plum").await, before, "merged");
+    for _ in 0..100 {
+        if value("openlora_merged_bytes ").await == 0 {
+            break;
+        }
+        let (plum, fig, base) = tokio::join!(say("plum"), say("fig"), say("nano"));
+        assert_eq!((&plum, &fig), (&before, &other));
+        assert_ne!(base, plum);
+    }
+    assert_eq!(value("openlora_merged_bytes ").await, 0);
+    assert_eq!(value("openlora_merged_copies_total ").await, 1);
+    assert_eq!(say("plum").await, before, "apart again");
 }
 
 #[test]

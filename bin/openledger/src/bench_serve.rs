@@ -300,7 +300,6 @@ impl Phase {
     fn failed(&self) -> usize {
         self.outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Failed)).count()
     }
-
 }
 
 /// One line of the table: a load in all rounds.

@@ -422,9 +422,9 @@ async fn what_has_no_place_is_refused_before_anything_is_made_ready_for_it() {
     let metrics = serve.metrics().await;
     for line in [
         "openlora_requests_refused_total 2",
-        "openlora_tenant_refused_total{tenant=\"ada\"} 2",
-        "openlora_adapter_refused_total{adapter=\"plum\"} 1",
-        "openlora_adapter_refused_total{adapter=\"base\"} 1",
+        "openlora_tenant_requests_refused_total{tenant=\"ada\"} 2",
+        "openlora_adapter_requests_refused_total{adapter=\"plum\"} 1",
+        "openlora_adapter_requests_refused_total{adapter=\"base\"} 1",
     ] {
         assert!(metrics.lines().any(|found| found == line), "{line} is not in\n{metrics}");
     }

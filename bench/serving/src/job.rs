@@ -65,7 +65,7 @@ impl Plan {
         if quick {
             let (batches, distinct) = (vec![32, 64], vec![1, 32, 1024]);
             return Self {
-                forms: vec![Form::Bf16, Form::Int8],
+                forms: vec![Form::Bf16, Form::Bf16Adapters8, Form::Int8],
                 batches,
                 distinct,
                 answer: 16,

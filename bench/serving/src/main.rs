@@ -105,7 +105,7 @@ enum Action {
     Measure { plan: String, threads: usize, folder: PathBuf },
 }
 
-/// Forms of weights on the command line and in plans.
+/// Forms of weights and adapters on the command line and in plans.
 #[derive(
     Clone,
     Copy,
@@ -121,28 +121,30 @@ enum Action {
 enum Form {
     F32,
     Bf16,
+    /// Weights in bf16 with adapters in eight bits.
+    Bf16Adapters8,
     Int8,
     FourBit,
 }
 
 impl Form {
-    const ALL: [Self; 4] = [Self::F32, Self::Bf16, Self::Int8, Self::FourBit];
+    const ALL: [Self; 5] = [Self::F32, Self::Bf16, Self::Bf16Adapters8, Self::Int8, Self::FourBit];
 
     fn weights(self) -> WeightForm {
         match self {
             Self::F32 => WeightForm::F32,
-            Self::Bf16 => WeightForm::Bf16,
+            Self::Bf16 | Self::Bf16Adapters8 => WeightForm::Bf16,
             Self::Int8 => WeightForm::Int8,
             Self::FourBit => WeightForm::FourBit,
         }
     }
 
-    /// Pages and adapters that go with it: exact ones with exact weights, small ones with small weights.
+    /// Pages and adapters that go with it.
     fn companions(self) -> (KvForm, LowRankForm) {
         match self {
             Self::F32 => (KvForm::F32, LowRankForm::Bf16),
             Self::Bf16 => (KvForm::Bf16, LowRankForm::Bf16),
-            Self::Int8 | Self::FourBit => (KvForm::Bf16, LowRankForm::Int8),
+            Self::Bf16Adapters8 | Self::Int8 | Self::FourBit => (KvForm::Bf16, LowRankForm::Int8),
         }
     }
 }

@@ -14,5 +14,6 @@ mod hub_server;
 mod machine;
 mod node;
 mod serve;
+mod serve_clients;
 mod training;
 mod up;

@@ -4,10 +4,14 @@ use super::rust_code::code_only;
 use crate::finding::Finding;
 use crate::tree::ProjectFile;
 
-/// The only places in which the keyword may stand: the float kernels, the calls of the CUDA driver, and the device
-/// that the processor plays in tests.
-const UNSAFE_HOMES: [&str; 3] =
-    ["crates/tensor/", "crates/cuda/src/driver.rs", "crates/cuda/src/emulator.rs"];
+/// The only places in which the keyword may stand: the float kernels, the calls of the CUDA driver, the device that
+/// the processor plays in tests, and the settings of the allocator.
+const UNSAFE_HOMES: [&str; 4] = [
+    "crates/tensor/",
+    "crates/cuda/src/driver.rs",
+    "crates/cuda/src/emulator.rs",
+    "crates/allocator/src/lib.rs",
+];
 
 /// Finds the keyword `unsafe` outside its homes.
 pub(crate) fn check(files: &[ProjectFile]) -> Vec<Finding> {

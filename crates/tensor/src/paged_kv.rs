@@ -8,7 +8,8 @@
 //! two sequences with the same beginning can share its pages. Keys lie transposed: sixteen scores are one
 //! chain over `dim`, without a horizontal sum.
 //!
-//! Memory is taken from the system up to the highest page that was asked for, and given back from any page on.
+//! Memory is taken from the system up to the highest page that was asked for, and given back from any page on. The
+//! addresses of all pages are taken with the first, so that what is there never moves.
 //!
 //! **Invariant:** what is written is a function of the key and the value alone.
 
@@ -48,6 +49,22 @@ pub(crate) enum Store {
     Bf16(Vec<u16>),
     /// Codes, and for each page, layer and head the scales of 16 keys and of 16 values.
     Int8(Vec<i8>, Vec<f32>),
+}
+
+/// Makes `all` so long, and leaves no more memory in use than that.
+///
+/// The addresses of the `most` elements there can ever be are taken at once, so that growing moves nothing: memory
+/// comes with the first touch. Where the system does not give so many, growing copies.
+fn resize<T: Copy + Default>(all: &mut Vec<T>, len: usize, most: usize) {
+    if len > all.capacity() || len < all.len() {
+        let mut moved = Vec::new();
+        if moved.try_reserve_exact(most).is_err() {
+            moved.reserve_exact(len);
+        }
+        moved.extend_from_slice(&all[..len.min(all.len())]);
+        *all = moved;
+    }
+    all.resize(len, T::default());
 }
 
 /// Elements of a head's values in one position.
@@ -100,19 +117,15 @@ impl PagedKv {
     }
 
     fn resize(&mut self, pages: usize) {
-        fn to<T: Clone + Default>(all: &mut Vec<T>, len: usize) {
-            all.reserve_exact(len.saturating_sub(all.len()));
-            all.resize(len, T::default());
-            all.shrink_to(len);
-        }
-        let blocks = pages * self.layers * self.key_value;
-        let elements = blocks * self.block_elements();
+        let blocks = self.layers * self.key_value;
+        let (elements, scales) = (blocks * self.block_elements(), blocks * 2 * PAGE_TOKENS);
+        let (now, most) = (pages, self.pages);
         match &mut self.store {
-            Store::F32(all) => to(all, elements),
-            Store::Bf16(all) => to(all, elements),
-            Store::Int8(codes, scales) => {
-                to(codes, elements);
-                to(scales, blocks * 2 * PAGE_TOKENS);
+            Store::F32(all) => resize(all, now * elements, most * elements),
+            Store::Bf16(all) => resize(all, now * elements, most * elements),
+            Store::Int8(codes, of_codes) => {
+                resize(codes, now * elements, most * elements);
+                resize(of_codes, now * scales, most * scales);
             }
         }
     }
@@ -289,8 +302,15 @@ mod tests {
             kv.write(heads, 0, &[1], 0, &row);
             assert!((2..pages / 4).contains(&kv.pages_taken()));
             let before = resident();
+            let address = |kv: &PagedKv| match kv.store() {
+                Store::F32(all) => all.as_ptr().addr(),
+                Store::Bf16(all) => all.as_ptr().addr(),
+                Store::Int8(codes, _) => codes.as_ptr().addr(),
+            };
+            let at_first = address(&kv);
             kv.write(heads, 0, &[pages as u32 - 1], 0, &row);
             assert_eq!(kv.pages_taken(), pages);
+            assert_eq!(address(&kv), at_first, "growing moved what was there");
             assert!(resident() > before + (32 << 20), "{form:?}");
             kv.give_back(2);
             assert_eq!(kv.pages_taken(), 2);

@@ -20,7 +20,8 @@
 //! **Invariant:** threads divide results, never sums.
 //! **Invariant:** no mathematical function of the platform's library is called, only `f32::mul_add`,
 //! `f32::sqrt` and rounding to an integer, which have one correct answer.
-//! **Invariant:** public functions are safe and check shapes; `unsafe` is nowhere else but in the driver of `cuda`.
+//! **Invariant:** public functions are safe and check shapes; `unsafe` is nowhere else but in the driver of `cuda`, the
+//! device that the processor plays in its tests, and the settings of `allocator`.
 
 mod ahead;
 mod attention;
